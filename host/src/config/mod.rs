@@ -1,0 +1,31 @@
+//! What a site says: `tapline.toml`, pipeline files, device files and the pushed document.
+//!
+//! File shape → check everything → types that cannot be wrong. All problems come at once,
+//! each with place and remedy. Neighbours: `message` below; `pipeline` and `reload` read the
+//! checked types. Invariant: a [`Config`] that exists is consistent in itself; only what
+//! needs modules (their existence, their settings schemas) is checked later, by `pipeline`.
+
+pub mod device;
+pub mod pipeline;
+pub mod problem;
+pub mod site;
+pub mod topic;
+
+use std::sync::Arc;
+
+pub use device::Devices;
+pub use pipeline::Pipeline;
+pub use problem::{Place, Problem};
+pub use site::Site;
+
+/// Everything a running Tapline is configured with.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub site: Arc<Site>,
+    /// In order of file name.
+    pub pipelines: Vec<Arc<Pipeline>>,
+    pub devices: Arc<Devices>,
+    /// What is odd but not wrong: a file value that the pushed document hides, a site file
+    /// that replaces a shipped one, overlapping parse filters.
+    pub warnings: Vec<Problem>,
+}

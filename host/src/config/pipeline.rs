@@ -1,0 +1,196 @@
+//! A pipeline file, checked: sources, validators, parsers, detectors and sinks in file order.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::problem::Place;
+use super::topic::Pattern;
+
+/// A checked pipeline file.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    /// Identity of its state; default: the file's name without `.toml`.
+    pub name: Arc<str>,
+    pub file: Arc<str>,
+    /// Content hash of the text, so that an unchanged pipeline is not touched.
+    pub hash: [u8; 32],
+    /// Parallel copies, by device, else topic.
+    pub shards: usize,
+    /// Topics that may leave it (`[publish] allow`), captures resolved.
+    pub publish: Vec<Pattern>,
+    pub sources: Vec<Source>,
+    pub validate: Vec<Validate>,
+    pub parse: Vec<Parse>,
+    pub detect: Vec<Detect>,
+    pub sinks: Vec<Sink>,
+}
+
+/// Where messages come from. Only brokers in this version.
+#[derive(Clone, Debug)]
+pub struct Source {
+    pub name: Arc<str>,
+    pub place: Place,
+    pub broker: Arc<str>,
+    /// Subscribe to each registered device whose `parser_type` a parse stage names.
+    pub devices: bool,
+    pub topics: Vec<Pattern>,
+    pub except: Vec<Pattern>,
+    pub qos: u8,
+    pub retained: Retained,
+    pub unknown_devices: UnknownDevices,
+    pub no_local: bool,
+    pub retain_as_published: bool,
+    pub retain_handling: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retained {
+    /// Like any other message.
+    Accept,
+    /// Only flags (`online`, `output_on`) count.
+    Flags,
+    Ignore,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownDevices {
+    Accept,
+    /// Filtered, counted and listed.
+    Report,
+    DeadLetter,
+}
+
+/// What every stage that runs a module has.
+#[derive(Clone, Debug)]
+pub struct Stage {
+    pub name: Arc<str>,
+    pub place: Place,
+    /// Name of the module; its file is `modules/<module>.wasm`.
+    pub module: Arc<str>,
+    pub module_place: Place,
+    pub settings: Settings,
+    pub limits: Limits,
+    pub on_reject: OnReject,
+}
+
+/// A stage's settings as written, with the place of each value for error messages.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub value: Map<String, Value>,
+    /// By JSON pointer (`/channel`); `""` is the table itself.
+    pub places: Arc<BTreeMap<String, Place>>,
+}
+
+/// Absent values are the engine's defaults.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of linear memory.
+    pub memory: Option<u64>,
+    /// CPU time for one batch.
+    pub time: Option<Duration>,
+    /// Bytes that one batch may return.
+    pub output: Option<u64>,
+    /// Bytes of one key's state.
+    pub state: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnReject {
+    DeadLetter,
+    Pass,
+    Halt,
+}
+
+#[derive(Clone, Debug)]
+pub struct Validate {
+    pub name: Arc<str>,
+    pub place: Place,
+    /// Empty: every message.
+    pub topics: Vec<Pattern>,
+    pub check: Check,
+    pub on_reject: OnReject,
+}
+
+#[derive(Clone, Debug)]
+pub enum Check {
+    Module(Stage),
+    /// A JSON Schema that the host applies; the text of the file, already known to be JSON.
+    Schema { file: Arc<str>, schema: Arc<Value> },
+}
+
+#[derive(Clone, Debug)]
+pub struct Parse {
+    pub stage: Stage,
+    /// For messages bound to no device.
+    pub topics: Vec<Pattern>,
+    /// The `parser_type`s of devices that this stage reads; the module's name if none is written.
+    pub parser_types: Vec<Arc<str>>,
+    pub time: StageTime,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StageTime {
+    /// The device's if it is sane, else the receipt.
+    Auto,
+    Device,
+    Receipt,
+}
+
+#[derive(Clone, Debug)]
+pub struct Detect {
+    pub stage: Stage,
+    /// Names of earlier stages; empty: all parse stages.
+    pub from: Vec<Arc<str>>,
+    pub take: Vec<Take>,
+    /// Only devices that carry all of these labels.
+    pub labels: BTreeMap<String, String>,
+    /// For `take = ["message"]`.
+    pub topics: Vec<Pattern>,
+    pub key: Vec<KeyPart>,
+    /// The field of a device that overrides settings key by key (`session_config`).
+    pub device_settings: Option<Arc<str>>,
+    pub time: StageTime,
+}
+
+/// What a stage takes of what others emit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Take {
+    Message,
+    /// `None`: every reading; else one that measures this quantity (by name).
+    Reading(Option<Arc<str>>),
+    /// A kind with `*` for any run of characters; `None`: every event.
+    Event(Option<Arc<str>>),
+    Publication,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyPart {
+    Device,
+    Channel,
+    /// A capture of the topic.
+    Capture(Arc<str>),
+}
+
+#[derive(Clone, Debug)]
+pub struct Sink {
+    pub stage: Stage,
+    /// Names of earlier stages; empty: all.
+    pub from: Vec<Arc<str>>,
+    /// Never empty.
+    pub take: Vec<Take>,
+    pub labels: BTreeMap<String, String>,
+    pub endpoint: Arc<str>,
+    pub endpoint_place: Place,
+    pub batch: Batch,
+    /// After this, a delivery is a dead letter with code `expired`.
+    pub expire: Option<Duration>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    pub max: usize,
+    pub wait: Duration,
+}

@@ -1,0 +1,169 @@
+//! `tapline.toml`: what belongs to this box.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A checked `tapline.toml` with the layers below (environment) and above (push) applied.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Site {
+    /// `bridge_id` in events; part of generated client ids and of delivery ids.
+    pub name: String,
+    pub brokers: BTreeMap<String, Arc<Broker>>,
+    pub endpoints: BTreeMap<String, Arc<Endpoint>>,
+    pub http: Http,
+    pub store: Store,
+    pub log: Log,
+    /// Which times a device may state, relative to the receipt.
+    pub time: TimeWindow,
+    pub reload: Reload,
+}
+
+/// One MQTT broker.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Broker {
+    pub name: String,
+    pub transport: Transport,
+    pub host: String,
+    pub port: u16,
+    pub version: MqttVersion,
+    pub client_id: String,
+    pub username: Option<String>,
+    pub password: Option<Secret>,
+    pub keep_alive: Duration,
+    pub connect_timeout: Duration,
+    /// `false`: the broker keeps our session while we are away.
+    pub clean_start: bool,
+    /// How long the broker keeps it (MQTT 5).
+    pub session_expiry: Duration,
+    pub tls: Option<Tls>,
+    /// Bytes; sent in CONNECT on MQTT 5.
+    pub max_packet: u32,
+    /// What may be received but not yet acknowledged.
+    pub ceiling: Ceiling,
+    /// Where Tapline's own will and birth go; default `tapline/<site>/status`.
+    pub status_topic: String,
+    /// The one broker that `mqtt` of `POST /config` replaces.
+    pub pushed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Tcp,
+    Tls,
+    WebSocket,
+    WebSocketTls,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MqttVersion {
+    V5,
+    V311,
+}
+
+/// Files are read when the connection is made, so that a renewed certificate is taken up.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tls {
+    /// `None`: the system's authorities.
+    pub ca: Option<PathBuf>,
+    /// Certificate chain and key that the broker asks of us.
+    pub client: Option<(PathBuf, PathBuf)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ceiling {
+    pub messages: usize,
+    pub bytes: usize,
+}
+
+/// An outside system that sinks speak to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Endpoint {
+    pub name: String,
+    /// Without a trailing slash. `None`: not configured yet, the sink is paused `no endpoint`.
+    pub url: Option<String>,
+    pub database: Option<String>,
+    pub login: Option<String>,
+    pub key: Option<Secret>,
+    /// Sent with each request; secrets resolved.
+    pub headers: Vec<(String, Secret)>,
+    pub ca: Option<PathBuf>,
+    pub connect_timeout: Duration,
+    /// For the whole exchange; 130 s by default, longer than Odoo retries conflicts itself.
+    pub timeout: Duration,
+    /// The other side keeps to the order within one request.
+    pub in_order: bool,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    pub listen: SocketAddr,
+    pub tls: Option<(PathBuf, PathBuf)>,
+    pub token: Option<Secret>,
+    /// Networks in CIDR form from which no token is asked, beside loopback.
+    pub anonymous_from: Vec<String>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Store {
+    pub max_size: Option<u64>,
+    pub min_free: u64,
+    pub history: Option<History>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct History {
+    pub keep: Duration,
+    pub max_size: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Log {
+    /// A level, or a `tracing` filter.
+    pub level: String,
+    pub format: LogFormat,
+    pub file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A device's time counts if it lies in [receipt − past, receipt + future].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeWindow {
+    pub past: Duration,
+    pub future: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    Auto,
+    Confirm,
+}
+
+/// A value that no log line, error or API answer shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Wraps a value that must not be shown.
+    pub fn new(value: &str) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}

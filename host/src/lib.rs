@@ -1,0 +1,4 @@
+//! Tapline: routes MQTT messages through pipelines of sandboxed WebAssembly modules.
+
+pub mod config;
+pub mod message;
