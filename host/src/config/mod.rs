@@ -6,16 +6,25 @@
 //! needs modules (their existence, their settings schemas) is checked later, by `pipeline`.
 
 pub mod device;
+pub mod document;
+mod json_spans;
 pub mod pipeline;
 pub mod problem;
+mod reader;
+pub mod render;
+mod schema;
+mod secret;
 pub mod site;
 pub mod topic;
+mod units;
 
 use std::sync::Arc;
 
 pub use device::Devices;
 pub use pipeline::Pipeline;
 pub use problem::{Place, Problem};
+pub use render::{Look, Severity, render};
+pub use schema::check_against;
 pub use site::Site;
 
 /// Everything a running Tapline is configured with.
@@ -29,3 +38,6 @@ pub struct Config {
     /// that replaces a shipped one, overlapping parse filters.
     pub warnings: Vec<Problem>,
 }
+
+#[cfg(test)]
+mod tests;

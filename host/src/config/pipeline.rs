@@ -6,8 +6,17 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::problem::Place;
+use super::document::Anchor;
+use super::problem::{Place, Problem};
+use super::schema;
 use super::topic::Pattern;
+
+mod build;
+mod file;
+mod references;
+mod take;
+
+pub use build::{Context, Loaded, load};
 
 /// A checked pipeline file.
 #[derive(Clone, Debug)]
@@ -76,12 +85,24 @@ pub struct Stage {
     pub on_reject: OnReject,
 }
 
-/// A stage's settings as written, with the place of each value for error messages.
+/// A stage's settings, `@name` topics filled in; the host substitutes nothing else.
 #[derive(Clone, Debug)]
 pub struct Settings {
     pub value: Map<String, Value>,
-    /// By JSON pointer (`/channel`); `""` is the table itself.
-    pub places: Arc<BTreeMap<String, Place>>,
+    /// Where they are written.
+    pub anchor: Anchor,
+}
+
+impl Settings {
+    /// The place of the value at a JSON pointer (`/channel`); `""` is the table itself.
+    pub fn place(&self, pointer: &str) -> Place {
+        self.anchor.place(pointer)
+    }
+
+    /// Everything in the settings that a module's schema refuses.
+    pub fn check_against(&self, schema: &Value) -> Vec<Problem> {
+        schema::check_against(schema, &Value::Object(self.value.clone()), &self.anchor)
+    }
 }
 
 /// Absent values are the engine's defaults.
@@ -118,7 +139,10 @@ pub struct Validate {
 pub enum Check {
     Module(Stage),
     /// A JSON Schema that the host applies; the text of the file, already known to be JSON.
-    Schema { file: Arc<str>, schema: Arc<Value> },
+    Schema {
+        file: Arc<str>,
+        schema: Arc<Value>,
+    },
 }
 
 #[derive(Clone, Debug)]

@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use super::secret::Secret;
+
 /// A checked `tapline.toml` with the layers below (environment) and above (push) applied.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Site {
@@ -144,26 +146,4 @@ pub struct TimeWindow {
 pub enum Reload {
     Auto,
     Confirm,
-}
-
-/// A value that no log line, error or API answer shows.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    /// Wraps a value that must not be shown.
-    pub fn new(value: &str) -> Self {
-        Self(value.into())
-    }
-
-    /// The value itself, for the one place that sends it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }

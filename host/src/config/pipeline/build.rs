@@ -1,0 +1,493 @@
+//! From a pipeline file's text to a checked [`Pipeline`], or everything that is wrong with it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+
+use super::file::{
+    DetectFile, LimitsFile, OnRejectText, ParseFile, PipelineFile, PublishFile, RetainedText,
+    SinkFile, SourceFile, TimeText, UnknownDevicesText, ValidateFile,
+};
+use super::{
+    Batch, Check, Detect, KeyPart, Limits, OnReject, Parse, Pipeline, Retained, Settings, Sink,
+    Source, Stage, StageTime, Take, UnknownDevices, Validate, take,
+};
+use crate::config::document::{Anchor, Format};
+use crate::config::problem::Problem;
+use crate::config::reader::Reader;
+use crate::config::schema::{Shape, nearest, ticked};
+use crate::config::site::Site;
+use crate::config::topic::Pattern;
+
+pub(in crate::config) static SHAPE: LazyLock<Shape> = LazyLock::new(Shape::of::<PipelineFile>);
+
+const MIB: u64 = 1024 * 1024;
+const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+
+/// What a pipeline file refers to.
+#[derive(Clone, Copy)]
+pub struct Context<'c> {
+    /// `None` where it could not be read: its names are then taken on trust.
+    pub site: Option<&'c Site>,
+    /// Reads a file of the site, by its path relative to the site directory.
+    pub open: &'c dyn Fn(&str) -> io::Result<String>,
+    /// Topics by name, below those that the file gives itself.
+    pub topics: &'c BTreeMap<String, String>,
+}
+
+/// A checked pipeline and what is odd but not wrong about it.
+pub type Loaded = (Pipeline, Vec<Problem>);
+
+/// Reads a pipeline file; `file` is what problems call it, relative to the site directory.
+pub fn load(file: &str, text: &str, context: Context<'_>) -> Result<Loaded, Vec<Problem>> {
+    let reader = Reader::open(file, text, Format::Toml, &SHAPE)?;
+    let mut build = Build {
+        reader,
+        context,
+        topics: context.topics.clone(),
+        hash: Sha256::new(),
+        warnings: Vec::new(),
+    };
+    build.hash.update(text);
+    let pipeline = build.pipeline(file);
+    let Build { reader, warnings, .. } = build;
+    let problems = reader.into_problems();
+    if problems.is_empty() { Ok((pipeline, warnings)) } else { Err(problems) }
+}
+
+/// The name under which a pipeline file would run, whether or not it is right.
+pub(in crate::config) fn default_name(file: &str) -> &str {
+    Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or(file)
+}
+
+pub(super) struct Build<'c> {
+    pub(super) reader: Reader,
+    context: Context<'c>,
+    topics: BTreeMap<String, String>,
+    hash: Sha256,
+    pub(super) warnings: Vec<Problem>,
+}
+
+/// What all stages that run a module say.
+struct Common {
+    name: String,
+    module: String,
+    settings: Map<String, Value>,
+    limits: LimitsFile,
+    on_reject: Option<OnRejectText>,
+}
+
+impl Build<'_> {
+    fn pipeline(&mut self, file: &str) -> Pipeline {
+        self.check_duplicates();
+        self.read_topics();
+        let name = self.reader.text("/name").unwrap_or_else(|| default_name(file)).into();
+        let shards = self.reader.read::<u32>("/shards").unwrap_or(1);
+        let publish = match self.reader.read::<PublishFile>("/publish") {
+            Some(publish) => self.patterns("/publish/allow", publish.allow),
+            None => Vec::new(),
+        };
+        let sources: Vec<_> = self.each("/source", Self::source);
+        let validate = self.each("/validate", Self::validate);
+        let parse = self.each("/parse", Self::parse);
+        let detect = self.each("/detect", Self::detect);
+        let sinks = self.each("/sink", Self::sink);
+        self.check_order();
+        self.check_captures(&sources, &detect);
+        self.warn_of_overlaps(&parse);
+        if self.reader.entries("/source").is_empty() {
+            let remedy = "add a [[source]] with `broker` and `devices = true` or `topics`";
+            self.reader.problem("", "pipeline has no source", remedy);
+        }
+        for (name, topic) in self.context.topics {
+            self.hash.update(name);
+            self.hash.update(topic);
+        }
+        Pipeline {
+            name,
+            file: file.into(),
+            hash: self.hash.clone().finalize().into(),
+            shards: shards as usize,
+            publish,
+            sources,
+            validate,
+            parse,
+            detect,
+            sinks,
+        }
+    }
+
+    fn each<T>(&mut self, list: &str, read: fn(&mut Self, &str) -> Option<T>) -> Vec<T> {
+        let entries = self.reader.entries(list);
+        entries.iter().filter_map(|at| read(self, at)).collect()
+    }
+
+    fn read_topics(&mut self) {
+        let Some(topics) = self.reader.read::<BTreeMap<String, String>>("/topics") else { return };
+        for (name, topic) in topics {
+            let at = format!("/topics/{}", name.replace('~', "~0").replace('/', "~1"));
+            if let Err(error) = Pattern::parse(&topic) {
+                self.reader.problem(&at, error.to_string(), error.remedy());
+            }
+            self.topics.insert(name, topic);
+        }
+    }
+
+    fn source(&mut self, at: &str) -> Option<Source> {
+        let source: SourceFile = self.reader.read(at)?;
+        let reserved = [
+            ("http", source.http.is_some()),
+            ("every", source.every.is_some()),
+            ("outcome", source.outcome.is_some()),
+        ];
+        if let Some((kind, _)) = reserved.into_iter().find(|(_, given)| *given) {
+            let what = format!("a source of kind `{kind}` is not in this version");
+            let remedy = "remove this source: in this version messages come from brokers alone";
+            self.reader.key_problem(&format!("{at}/{kind}"), what, remedy);
+            return None;
+        }
+        let only_others = [
+            ("topic", source.topic.is_some()),
+            ("schema", source.schema.is_some()),
+            ("access", source.access.is_some()),
+            ("rate", source.rate.is_some()),
+            ("answer", source.answer.is_some()),
+        ];
+        for (key, _) in only_others.into_iter().filter(|(_, given)| *given) {
+            let what = format!("`{key}` does not belong to a source that is a broker");
+            let remedy = if key == "topic" { "did you mean `topics`?" } else { "remove it" };
+            self.reader.key_problem(&format!("{at}/{key}"), what, remedy);
+        }
+        let Some(broker) = source.broker else {
+            let remedy = "add `broker`: a [broker.NAME] of tapline.toml";
+            self.reader.key_problem(at, "source has no broker", remedy);
+            return None;
+        };
+        let known = self.context.site.map(|site| site.brokers.keys().map(String::as_str).collect());
+        self.check_known(&format!("{at}/broker"), "broker", &broker.0, known);
+        if !source.devices && source.topics.is_empty() {
+            let remedy = "add `devices = true`, or filters in `topics`";
+            self.reader.key_problem(at, "source subscribes to nothing", remedy);
+        }
+        Some(Source {
+            name: source.name.0.into(),
+            place: self.reader.place(&format!("{at}/name")),
+            broker: broker.0.into(),
+            devices: source.devices,
+            topics: self.patterns(&format!("{at}/topics"), source.topics),
+            except: self.patterns(&format!("{at}/except"), source.except),
+            qos: source.qos.unwrap_or(1),
+            retained: match source.retained {
+                Some(RetainedText::Accept) => Retained::Accept,
+                Some(RetainedText::Flags) | None => Retained::Flags,
+                Some(RetainedText::Ignore) => Retained::Ignore,
+            },
+            unknown_devices: match source.unknown_devices {
+                Some(UnknownDevicesText::Accept) => UnknownDevices::Accept,
+                Some(UnknownDevicesText::Report) | None => UnknownDevices::Report,
+                Some(UnknownDevicesText::DeadLetter) => UnknownDevices::DeadLetter,
+            },
+            no_local: source.no_local,
+            retain_as_published: source.retain_as_published,
+            retain_handling: source.retain_handling.unwrap_or(0),
+        })
+    }
+
+    fn validate(&mut self, at: &str) -> Option<Validate> {
+        let stage: ValidateFile = self.reader.read(at)?;
+        let name: Arc<str> = stage.name.0.as_str().into();
+        let topics = self.patterns(&format!("{at}/topics"), stage.topics);
+        let check = match (stage.module, stage.schema) {
+            (Some(module), None) => Check::Module(self.stage(
+                at,
+                Common {
+                    name: stage.name.0,
+                    module: module.0,
+                    settings: stage.settings,
+                    limits: stage.limits,
+                    on_reject: stage.on_reject,
+                },
+            )),
+            (None, Some(file)) => {
+                for key in ["settings", "limits"] {
+                    let at = format!("{at}/{key}");
+                    if self.reader.value.pointer(&at).is_some() {
+                        let what = format!("a schema has no `{key}`");
+                        self.reader.key_problem(&at, what, "remove it");
+                    }
+                }
+                self.schema(&format!("{at}/schema"), file)?
+            }
+            (Some(_), Some(_)) => {
+                let remedy = "keep one of the two, and write a second stage for the other";
+                let what = "stage has both a module and a schema";
+                self.reader.key_problem(&format!("{at}/schema"), what, remedy);
+                return None;
+            }
+            (None, None) => {
+                let remedy = "add `module`, or `schema` with a JSON Schema file";
+                self.reader.key_problem(at, "stage has neither a module nor a schema", remedy);
+                return None;
+            }
+        };
+        let place = self.reader.place(&format!("{at}/name"));
+        Some(Validate { name, place, topics, check, on_reject: on_reject(stage.on_reject) })
+    }
+
+    fn schema(&mut self, at: &str, file: String) -> Option<Check> {
+        let text = match (self.context.open)(&file) {
+            Ok(text) => text,
+            Err(error) => {
+                let what = format!("schema `{file}` cannot be read: {error}");
+                let remedy = "write its path relative to the site directory";
+                self.reader.problem(at, what, remedy);
+                return None;
+            }
+        };
+        self.hash.update(&text);
+        let schema: Value = match serde_json::from_str(&text) {
+            Ok(schema) => schema,
+            Err(error) => {
+                let what = format!("schema `{file}` is not valid JSON: {error}");
+                self.reader.problem(at, what, "correct the schema file");
+                return None;
+            }
+        };
+        if let Err(error) = jsonschema::validator_for(&schema) {
+            let what = format!("schema `{file}` is not a JSON Schema: {error}");
+            self.reader.problem(at, what, "correct the schema file");
+            return None;
+        }
+        Some(Check::Schema { file: file.into(), schema: Arc::new(schema) })
+    }
+
+    fn parse(&mut self, at: &str) -> Option<Parse> {
+        let stage: ParseFile = self.reader.read(at)?;
+        let parser_types = stage.parser_types.unwrap_or_else(|| vec![stage.module.0.clone()]);
+        let topics = self.patterns(&format!("{at}/topics"), stage.topics);
+        let common = Common {
+            name: stage.name.0,
+            module: stage.module.0,
+            settings: stage.settings,
+            limits: stage.limits,
+            on_reject: stage.on_reject,
+        };
+        Some(Parse {
+            stage: self.stage(at, common),
+            topics,
+            parser_types: parser_types.into_iter().map(Arc::from).collect(),
+            time: stage_time(stage.time),
+        })
+    }
+
+    fn detect(&mut self, at: &str) -> Option<Detect> {
+        let stage: DetectFile = self.reader.read(at)?;
+        let take = match stage.take {
+            Some(take) => self.takes(&format!("{at}/take"), take),
+            None => vec![Take::Reading(None)],
+        };
+        if let Some(i) = take.iter().position(|take| *take == Take::Publication) {
+            let remedy = "let a sink take it";
+            let what = "a detector does not take publications";
+            self.reader.problem(&format!("{at}/take/{i}"), what, remedy);
+        }
+        if !stage.topics.is_empty() && !take.contains(&Take::Message) {
+            let remedy = "add \"message\" to `take`, or remove `topics`";
+            let what = "`topics` chooses messages, and this stage takes none";
+            self.reader.key_problem(&format!("{at}/topics"), what, remedy);
+        }
+        let key = stage.key.unwrap_or_else(|| vec!["device".to_owned()]);
+        let key = key.into_iter().map(|part| match part.as_str() {
+            "device" => KeyPart::Device,
+            "channel" => KeyPart::Channel,
+            _ => KeyPart::Capture(part.into()),
+        });
+        let common = Common {
+            name: stage.name.0,
+            module: stage.module.0,
+            settings: stage.settings,
+            limits: stage.limits,
+            on_reject: stage.on_reject,
+        };
+        Some(Detect {
+            from: stage.from.into_iter().map(Arc::from).collect(),
+            take,
+            labels: stage.labels,
+            topics: self.patterns(&format!("{at}/topics"), stage.topics),
+            key: key.collect(),
+            device_settings: stage.device_settings.map(Arc::from),
+            time: stage_time(stage.time),
+            stage: self.stage(at, common),
+        })
+    }
+
+    fn sink(&mut self, at: &str) -> Option<Sink> {
+        let stage: SinkFile = self.reader.read(at)?;
+        let take = self.takes(&format!("{at}/take"), stage.take);
+        let expire = format!("{at}/expire");
+        let shortest = Duration::from_millis(1);
+        let expire = self.reader.duration(&expire, stage.expire, shortest, YEAR);
+        let wait = format!("{at}/batch/wait");
+        let longest = Duration::from_secs(3600);
+        let wait = self.reader.duration(&wait, stage.batch.wait, Duration::ZERO, longest);
+        if stage.publish.is_some() {
+            let remedy = "remove this sink: in this version a detector's publications go out, \
+                          and sinks call endpoints";
+            let what = "a sink with `publish` is not in this version";
+            self.reader.key_problem(&format!("{at}/publish"), what, remedy);
+            return None;
+        }
+        let Some(module) = stage.module else {
+            self.reader.key_problem(at, "sink has no module", "add `module`, such as \"odoo\"");
+            return None;
+        };
+        let Some(endpoint) = stage.endpoint else {
+            let remedy = "add `endpoint`: an [endpoint.NAME] of tapline.toml";
+            self.reader.key_problem(at, "sink has no endpoint", remedy);
+            return None;
+        };
+        let endpoint_at = format!("{at}/endpoint");
+        let known =
+            self.context.site.map(|site| site.endpoints.keys().map(String::as_str).collect());
+        self.check_known(&endpoint_at, "endpoint", &endpoint.0, known);
+        let common = Common {
+            name: stage.name.0,
+            module: module.0,
+            settings: stage.settings,
+            limits: stage.limits,
+            on_reject: None,
+        };
+        Some(Sink {
+            from: stage.from.into_iter().map(Arc::from).collect(),
+            take,
+            labels: stage.labels,
+            endpoint: endpoint.0.into(),
+            endpoint_place: self.reader.place(&endpoint_at),
+            batch: Batch {
+                max: stage.batch.max.unwrap_or(100) as usize,
+                wait: wait.unwrap_or(Duration::from_secs(1)),
+            },
+            expire,
+            stage: self.stage(at, common),
+        })
+    }
+
+    fn stage(&mut self, at: &str, common: Common) -> Stage {
+        let mut settings = Value::Object(common.settings);
+        self.fill_topics(&mut settings);
+        let Value::Object(value) = settings else { unreachable!("an object stays one") };
+        Stage {
+            name: common.name.into(),
+            place: self.reader.place(&format!("{at}/name")),
+            module: common.module.into(),
+            module_place: self.reader.place(&format!("{at}/module")),
+            settings: Settings {
+                value,
+                anchor: Anchor::new(&self.reader.document, &format!("{at}/settings")),
+            },
+            limits: self.limits(at, common.limits),
+            on_reject: on_reject(common.on_reject),
+        }
+    }
+
+    /// A module cannot know `[topics]`, so a setting that is `@name` becomes the topic.
+    fn fill_topics(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => {
+                let topic = text.strip_prefix('@').and_then(|name| self.topics.get(name));
+                if let Some(topic) = topic {
+                    *text = topic.clone();
+                }
+            }
+            Value::Array(values) => values.iter_mut().for_each(|value| self.fill_topics(value)),
+            Value::Object(map) => map.values_mut().for_each(|value| self.fill_topics(value)),
+            _ => {}
+        }
+    }
+
+    fn limits(&mut self, at: &str, limits: LimitsFile) -> Limits {
+        let at = |key: &str| format!("{at}/limits/{key}");
+        let (shortest, longest) = (Duration::from_millis(1), Duration::from_secs(10));
+        Limits {
+            memory: self.reader.size(&at("memory"), limits.memory, MIB, 1024 * MIB),
+            time: self.reader.duration(&at("time"), limits.time, shortest, longest),
+            output: self.reader.size(&at("output"), limits.output, 1024, 256 * MIB),
+            state: self.reader.size(&at("state"), limits.state, 1, MIB),
+        }
+    }
+
+    fn takes(&mut self, at: &str, texts: Vec<String>) -> Vec<Take> {
+        let mut takes = Vec::new();
+        for (i, text) in texts.iter().enumerate() {
+            match take::parse(text) {
+                Ok(take) => takes.push(take),
+                Err((what, remedy)) => self.reader.problem(&format!("{at}/{i}"), what, remedy),
+            }
+        }
+        takes
+    }
+
+    /// Topic filters, `@name` looked up.
+    fn patterns(&mut self, at: &str, texts: Vec<String>) -> Vec<Pattern> {
+        let mut patterns = Vec::new();
+        for (i, text) in texts.iter().enumerate() {
+            let at = format!("{at}/{i}");
+            let topic = match text.strip_prefix('@') {
+                None => text,
+                Some(name) => match self.topics.get(name) {
+                    Some(topic) => topic,
+                    None => {
+                        let known: Vec<&str> = self.topics.keys().map(String::as_str).collect();
+                        let remedy = match nearest(name, &known) {
+                            Some(near) => format!("did you mean `@{near}`?"),
+                            None => format!("add `{name}` to [topics]"),
+                        };
+                        self.reader.problem(&at, format!("no topic is called `{name}`"), remedy);
+                        continue;
+                    }
+                },
+            };
+            match Pattern::parse(topic) {
+                Ok(pattern) => patterns.push(pattern),
+                // A bad topic of [topics] is reported there, once.
+                Err(_) if text.starts_with('@') => {}
+                Err(error) => self.reader.problem(&at, error.to_string(), error.remedy()),
+            }
+        }
+        patterns
+    }
+
+    fn check_known(&mut self, at: &str, kind: &str, name: &str, known: Option<Vec<&str>>) {
+        let Some(known) = known else { return };
+        if known.contains(&name) {
+            return;
+        }
+        let remedy = match nearest(name, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => format!("add [{kind}.{name}] to tapline.toml"),
+            None => format!("add [{kind}.{name}] to tapline.toml, or use {}", ticked(&known)),
+        };
+        self.reader.problem(at, format!("no {kind} is called `{name}`"), remedy);
+    }
+}
+
+fn on_reject(text: Option<OnRejectText>) -> OnReject {
+    match text {
+        Some(OnRejectText::DeadLetter) | None => OnReject::DeadLetter,
+        Some(OnRejectText::Pass) => OnReject::Pass,
+        Some(OnRejectText::Halt) => OnReject::Halt,
+    }
+}
+
+fn stage_time(text: Option<TimeText>) -> StageTime {
+    match text {
+        None => StageTime::Auto,
+        Some(TimeText::Device) => StageTime::Device,
+        Some(TimeText::Receipt) => StageTime::Receipt,
+    }
+}

@@ -1,0 +1,398 @@
+//! The shape of a file as JSON Schema, and what its checks say in our words.
+//!
+//! The same structs are read by serde and described by schemars, so the schema that editors
+//! get is the one that is checked. Everything that is wrong is found in one pass.
+
+use std::borrow::Cow;
+
+use jsonschema::ValidationError;
+use jsonschema::error::ValidationErrorKind as Kind;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema};
+use serde_json::Value;
+
+use super::document::{Anchor, push_key};
+use super::problem::Problem;
+use super::{secret, units};
+
+/// The shape of one kind of file.
+pub(super) struct Shape {
+    schema: Value,
+    validator: jsonschema::Validator,
+}
+
+/// A problem with the JSON pointer that it is about.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) pointer: String,
+    pub(super) problem: Problem,
+    /// The rest of the section can still be read without it.
+    pub(super) is_unknown_key: bool,
+}
+
+impl Shape {
+    /// The shape that `T` reads from TOML, which has no `null`.
+    pub(super) fn of<T: JsonSchema>() -> Self {
+        let mut settings = SchemaSettings::draft2020_12();
+        settings.inline_subschemas = true;
+        let settings = settings.with_transform(schemars::transform::RecursiveTransform(drop_null));
+        Self::from(settings.into_generator().into_root_schema_for::<T>())
+    }
+
+    /// The shape that `T` reads from JSON, where `null` stands for an absent value.
+    pub(super) fn with_null<T: JsonSchema>() -> Self {
+        let mut settings = SchemaSettings::draft2020_12();
+        settings.inline_subschemas = true;
+        Self::from(settings.into_generator().into_root_schema_for::<T>())
+    }
+
+    fn from(schema: Schema) -> Self {
+        let schema = schema.to_value();
+        let validator = jsonschema::options()
+            .with_format(units::DURATION_FORMAT, |text: &str| units::duration(text).is_some())
+            .with_format(units::SIZE_FORMAT, |text: &str| units::size(text).is_some())
+            .should_validate_formats(true)
+            .build(&schema)
+            .expect("a schema derived by schemars is valid");
+        Self { schema, validator }
+    }
+
+    /// The schema, for editors.
+    pub(super) fn schema(&self) -> &Value {
+        &self.schema
+    }
+
+    /// Everything in `value` that does not fit.
+    pub(super) fn findings(&self, value: &Value, anchor: &Anchor) -> Vec<Finding> {
+        findings(&self.validator, &self.schema, value, anchor)
+    }
+}
+
+/// What is wrong with `value` by a schema from elsewhere, a module's settings for one.
+///
+/// `anchor` is where `value` is written. A schema that is itself wrong gives one problem.
+pub fn check_against(schema: &Value, value: &Value, anchor: &Anchor) -> Vec<Problem> {
+    match jsonschema::validator_for(schema) {
+        Ok(validator) => findings(&validator, schema, value, anchor)
+            .into_iter()
+            .map(|finding| finding.problem)
+            .collect(),
+        Err(error) => {
+            let what = format!("the schema for this is not valid: {error}");
+            vec![Problem::at(anchor.place(""), what, "correct the schema")]
+        }
+    }
+}
+
+fn findings(
+    validator: &jsonschema::Validator,
+    schema: &Value,
+    value: &Value,
+    anchor: &Anchor,
+) -> Vec<Finding> {
+    let report = Report { schema, anchor };
+    let mut findings = Vec::new();
+    for error in validator.iter_errors(value) {
+        report.describe(&error, &mut findings);
+    }
+    findings
+}
+
+struct Report<'r> {
+    schema: &'r Value,
+    anchor: &'r Anchor,
+}
+
+impl Report<'_> {
+    fn describe(&self, error: &ValidationError<'_>, findings: &mut Vec<Finding>) {
+        let pointer = error.instance_path().to_string();
+        let rule = self.rule(error);
+        let shown = shown(&pointer, error.instance());
+        let (what, remedy) = match error.kind() {
+            Kind::AdditionalProperties { unexpected }
+            | Kind::UnevaluatedProperties { unexpected } => {
+                for key in unexpected {
+                    findings.push(self.unknown_key(&pointer, key, rule));
+                }
+                return;
+            }
+            Kind::AnyOf { context }
+            | Kind::OneOfNotValid { context }
+            | Kind::OneOfMultipleValid { context } => {
+                let fitting = closest(error, context);
+                if !fitting.is_empty() {
+                    for error in fitting {
+                        self.describe(error, findings);
+                    }
+                    return;
+                }
+                let names: Vec<_> = rule["anyOf"]
+                    .as_array()
+                    .or(rule["oneOf"].as_array())
+                    .into_iter()
+                    .flatten()
+                    .map(expected)
+                    .collect();
+                let expected = listed(&names, "or");
+                (format!("expected {expected}, found {shown}"), remedy_of(rule))
+            }
+            Kind::Required { property } => {
+                let key = property.as_str().unwrap_or("");
+                let about = rule["properties"][key]["description"].as_str().map(first_sentence);
+                let remedy = match about {
+                    Some(about) => format!("add `{key}`: {about}"),
+                    None => format!("add `{key}`"),
+                };
+                let problem = Problem::at(
+                    self.anchor.key_place(&pointer),
+                    format!("missing key `{key}`"),
+                    remedy,
+                );
+                findings.push(Finding { pointer, problem, is_unknown_key: false });
+                return;
+            }
+            Kind::Type { .. } => {
+                (format!("expected {}, found {shown}", expected(rule)), remedy_of(rule))
+            }
+            Kind::Enum { options } => {
+                let options: Vec<&str> =
+                    options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+                let possible = format!("write one of {}", ticked(&options));
+                let remedy = match error.instance().as_str().and_then(|v| nearest(v, &options)) {
+                    Some(near) => format!("did you mean `{near}`? {possible}"),
+                    None => possible,
+                };
+                (format!("{shown} is not possible here"), remedy)
+            }
+            Kind::Constant { expected_value } => {
+                (format!("{shown} is not possible here"), format!("write `{expected_value}`"))
+            }
+            Kind::Minimum { limit } => {
+                (format!("{shown} is too small"), format!("write at least `{limit}`"))
+            }
+            Kind::Maximum { limit } => {
+                (format!("{shown} is too large"), format!("write at most `{limit}`"))
+            }
+            Kind::ExclusiveMinimum { limit } => {
+                (format!("{shown} is too small"), format!("write more than `{limit}`"))
+            }
+            Kind::ExclusiveMaximum { limit } => {
+                (format!("{shown} is too large"), format!("write less than `{limit}`"))
+            }
+            Kind::MinLength { limit: 1 } => ("text is empty".to_owned(), remedy_of(rule)),
+            Kind::MinLength { limit } => {
+                (format!("{shown} is too short"), format!("write at least {limit} characters"))
+            }
+            Kind::MaxLength { limit } => {
+                (format!("{shown} is too long"), format!("write at most {limit} characters"))
+            }
+            Kind::MinItems { limit } => (
+                "list has too few entries".to_owned(),
+                format!("write at least {limit}, as in {}", example(rule)),
+            ),
+            Kind::MaxItems { limit } => {
+                ("list has too many entries".to_owned(), format!("write at most {limit}"))
+            }
+            Kind::UniqueItems => {
+                ("list names something twice".to_owned(), "remove the second one".to_owned())
+            }
+            Kind::Pattern { .. } | Kind::Format { .. } => {
+                let title = rule["title"].as_str().unwrap_or("allowed here");
+                (format!("{shown} is not {}", with_article(title)), remedy_of(rule))
+            }
+            Kind::PropertyNames { error: inner } => {
+                let name = inner.instance().as_str().unwrap_or("").to_owned();
+                let remedy = remedy_of(rule.get("propertyNames").unwrap_or(rule));
+                let mut place = pointer.clone();
+                push_key(&mut place, &name);
+                let what = format!("`{name}` is not a name");
+                let problem = Problem::at(self.anchor.key_place(&place), what, remedy);
+                findings.push(Finding { pointer: place, problem, is_unknown_key: false });
+                return;
+            }
+            _ => (
+                error.masked_with("the value").to_string().to_ascii_lowercase(),
+                "see `tapline schema` for what is possible here".to_owned(),
+            ),
+        };
+        let problem = Problem::at(self.anchor.place(&pointer), what, remedy);
+        findings.push(Finding { pointer, problem, is_unknown_key: false });
+    }
+
+    fn unknown_key(&self, pointer: &str, key: &str, rule: &Value) -> Finding {
+        let known: Vec<&str> =
+            rule["properties"].as_object().into_iter().flatten().map(|(k, _)| &**k).collect();
+        let remedy = match nearest(key, &known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => "remove it: nothing stands here".to_owned(),
+            None => format!("remove it; possible here: {}", ticked(&known)),
+        };
+        let mut pointer = pointer.to_owned();
+        push_key(&mut pointer, key);
+        let problem =
+            Problem::at(self.anchor.key_place(&pointer), format!("unknown key `{key}`"), remedy);
+        Finding { pointer, problem, is_unknown_key: true }
+    }
+
+    /// The part of the schema that holds the keyword which failed.
+    fn rule(&self, error: &ValidationError<'_>) -> &Value {
+        let path = error.schema_path().to_string();
+        let parent = path.rfind('/').map_or("", |cut| &path[..cut]);
+        self.schema.pointer(parent).unwrap_or(&Value::Null)
+    }
+}
+
+/// The alternative that the user meant: of those that fit in kind, the one with least wrong.
+fn closest<'c>(
+    error: &ValidationError<'_>,
+    context: &'c [Vec<ValidationError<'static>>],
+) -> &'c [ValidationError<'static>] {
+    let here = error.instance_path().to_string();
+    let other_kind = |e: &ValidationError<'_>| {
+        matches!(e.kind(), Kind::Type { .. }) && e.instance_path().to_string() == here
+    };
+    context
+        .iter()
+        .filter(|errors| !errors.iter().any(other_kind))
+        .min_by_key(|errors| errors.len())
+        .map_or(&[], |errors| errors)
+}
+
+/// What a rule wants, with its article: `a duration`, `a list`.
+fn expected(rule: &Value) -> String {
+    if let Some(title) = rule["title"].as_str().filter(|t| t.starts_with(char::is_lowercase)) {
+        return with_article(title);
+    }
+    let name = |kind: &Value| match kind.as_str() {
+        Some("string") => "text".to_owned(),
+        Some("integer") => "a whole number".to_owned(),
+        Some("number") => "a number".to_owned(),
+        Some("boolean") => "`true` or `false`".to_owned(),
+        Some("array") => "a list".to_owned(),
+        Some("object") => "a table".to_owned(),
+        _ => "another value".to_owned(),
+    };
+    match &rule["type"] {
+        Value::Array(kinds) => {
+            let names: Vec<_> =
+                kinds.iter().filter(|kind| kind.as_str() != Some("null")).map(name).collect();
+            listed(&names, "or")
+        }
+        kind => name(kind),
+    }
+}
+
+fn remedy_of(rule: &Value) -> String {
+    if let Some(remedy) = rule["x-remedy"].as_str() {
+        return remedy.to_owned();
+    }
+    match rule["type"].as_str().or_else(|| rule["type"][0].as_str()) {
+        Some("string") => "write text in quotes".to_owned(),
+        Some("integer") => "write a whole number without quotes".to_owned(),
+        Some("number") => "write a number without quotes".to_owned(),
+        Some("boolean") => "write `true` or `false` without quotes".to_owned(),
+        Some("array") => format!("write a list in brackets, as in {}", example(rule)),
+        Some("object") => "write a table: `{ key = value }`".to_owned(),
+        _ => rule["description"]
+            .as_str()
+            .map_or("see `tapline schema` for what is possible here".to_owned(), |text| {
+                first_sentence(text)
+            }),
+    }
+}
+
+fn example(rule: &Value) -> String {
+    match rule["examples"].get(0) {
+        Some(example) => format!("`{example}`"),
+        None if rule["items"]["type"] == "string" => "`[\"…\"]`".to_owned(),
+        None => "`[…]`".to_owned(),
+    }
+}
+
+/// A value as a user recognises it: short, in backticks, never a secret.
+pub(super) fn shown(pointer: &str, value: &Value) -> String {
+    if secret::is_secret(pointer) {
+        return "`***`".to_owned();
+    }
+    let text: Cow<'_, str> = match value {
+        Value::String(text) => text.escape_debug().to_string().into(),
+        Value::Array(_) => return "a list".to_owned(),
+        Value::Object(_) => return "a table".to_owned(),
+        other => other.to_string().into(),
+    };
+    const LONGEST: usize = 60;
+    if text.chars().count() > LONGEST {
+        let start: String = text.chars().take(LONGEST).collect();
+        return format!("`{start}…`");
+    }
+    format!("`{text}`")
+}
+
+/// The known word that `word` most likely stands for.
+pub(super) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
+    let word = word.to_lowercase();
+    known
+        .iter()
+        .map(|known| (strsim::damerau_levenshtein(&word, &known.to_lowercase()), *known))
+        .filter(|(distance, known)| *distance <= 1 + known.chars().count().min(12) / 4)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, known)| known)
+}
+
+/// `a`, `b`, `c` in backticks.
+pub(super) fn ticked(words: &[impl AsRef<str>]) -> String {
+    let ticked: Vec<_> = words.iter().map(|word| format!("`{}`", word.as_ref())).collect();
+    ticked.join(", ")
+}
+
+fn listed(words: &[String], last: &str) -> String {
+    match words {
+        [] => "another value".to_owned(),
+        [only] => only.clone(),
+        [most @ .., end] => format!("{} {last} {end}", most.join(", ")),
+    }
+}
+
+fn with_article(noun: &str) -> String {
+    let article = if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    if noun == "allowed here" { noun.to_owned() } else { format!("{article} {noun}") }
+}
+
+fn first_sentence(text: &str) -> String {
+    let text = text.split("\n\n").next().unwrap_or(text).replace('\n', " ");
+    let text = text.split(". ").next().unwrap_or(&text).trim_end_matches('.').to_owned();
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => text,
+    }
+}
+
+/// Optional values are absent in TOML, never `null`.
+fn drop_null(schema: &mut Schema) {
+    let Some(object) = schema.as_object_mut() else { return };
+    if object.get("default").is_some_and(Value::is_null) {
+        object.remove("default");
+    }
+    if let Some(Value::Array(kinds)) = object.get_mut("type") {
+        kinds.retain(|kind| kind != "null");
+        if let [only] = &mut kinds[..] {
+            let only = only.take();
+            object.insert("type".to_owned(), only);
+        }
+    }
+    if let Some(Value::Array(options)) = object.get_mut("enum") {
+        options.retain(|option| !option.is_null());
+    }
+    if let Some(Value::Array(branches)) = object.get_mut("anyOf") {
+        branches.retain(|branch| branch["type"] != "null");
+        if let [only] = &mut branches[..] {
+            if let Value::Object(only) = only.take() {
+                object.remove("anyOf");
+                for (key, value) in only {
+                    object.entry(key).or_insert(value);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Values that are never shown: what they are, where they come from.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::message::Timestamp;
+
+/// A value that no log line, error or API answer shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret {
+    value: Arc<str>,
+    expires: Option<Timestamp>,
+}
+
+impl Secret {
+    /// Wraps a value that must not be shown.
+    pub fn new(value: &str) -> Self {
+        Self { value: value.into(), expires: None }
+    }
+
+    /// The same, good until `expires`.
+    pub fn until(value: &str, expires: Option<Timestamp>) -> Self {
+        Self { value: value.into(), expires }
+    }
+
+    /// The value itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.value
+    }
+
+    /// When the other side stops taking it, as far as the file says so.
+    pub fn expires(&self) -> Option<Timestamp> {
+        self.expires
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+const SECRET_KEYS: [&str; 4] = ["password", "token", "key", "secret"];
+
+/// Whether the value at a JSON pointer is a secret by its name.
+pub(super) fn is_secret(pointer: &str) -> bool {
+    let mut parts = pointer.rsplit('/');
+    let last = parts.next().unwrap_or("");
+    let parent = parts.next().unwrap_or("");
+    // A detector's `key` says what its state belongs to.
+    let names_state = last == "key" && pointer.starts_with("/detect/");
+    // `tls = { cert, key }` and a broker's client key are paths of files, but hiding a path
+    // costs nothing, and showing a secret does.
+    SECRET_KEYS.contains(&last) && !names_state || parent == "headers"
+}
+
+/// Blanks what may be a secret in a text that could not be parsed, line by line, keeping
+/// the length so that places still fit.
+pub(super) fn blank_lines(text: &str) -> String {
+    let mut blanked = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        let lower = line.to_ascii_lowercase();
+        let found = SECRET_KEYS
+            .iter()
+            .chain(&["authorization"])
+            .filter_map(|key| lower.find(key).map(|at| at + key.len()))
+            .min();
+        match found {
+            Some(cut) => {
+                blanked.push_str(&line[..cut]);
+                for c in line[cut..].chars() {
+                    match c {
+                        '\n' | '\r' | ' ' | '=' | ':' | '"' | '\'' => blanked.push(c),
+                        c => (0..c.len_utf8()).for_each(|_| blanked.push('*')),
+                    }
+                }
+            }
+            None => blanked.push_str(line),
+        }
+    }
+    blanked
+}
+
+/// A secret's file, without the line end that editors add.
+pub(super) fn read_file(path: &Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.trim_end_matches(['\n', '\r']).to_owned())
+}

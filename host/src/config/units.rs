@@ -1,0 +1,103 @@
+//! Text in files that has a form of its own: names, durations, sizes.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+/// The name of a broker, endpoint, pipeline, stage or module.
+///
+/// It becomes part of topics, file names and ids, so nothing needs quoting in any of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Name(pub(super) String);
+
+/// A duration with its unit: `"20s"`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct DurationText(pub(super) String);
+
+/// A size in bytes with its unit: `"64 MiB"`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct SizeText(pub(super) String);
+
+/// Formats of our own in schemas, so that a wrong unit is found together with all else.
+pub(super) const DURATION_FORMAT: &str = "tapline-duration";
+pub(super) const SIZE_FORMAT: &str = "tapline-size";
+
+pub(super) const DURATION_REMEDY: &str =
+    "write a number and a unit in quotes: \"500ms\", \"20s\", \"5m\", \"2h\" or \"30d\"";
+pub(super) const SIZE_REMEDY: &str =
+    "write a number and a unit in quotes: \"4 KiB\", \"64 MiB\" or \"8 GiB\"";
+
+impl DurationText {
+    pub(super) fn parse(&self) -> Option<Duration> {
+        duration(&self.0)
+    }
+}
+
+impl SizeText {
+    pub(super) fn parse(&self) -> Option<u64> {
+        size(&self.0)
+    }
+}
+
+pub(super) fn duration(text: &str) -> Option<Duration> {
+    humantime::parse_duration(text).ok()
+}
+
+pub(super) fn size(text: &str) -> Option<u64> {
+    // A bare number would be bytes, which nobody means.
+    let has_unit = text.ends_with(|c: char| c.is_ascii_alphabetic());
+    text.parse::<bytesize::ByteSize>().ok().filter(|_| has_unit).map(|size| size.as_u64())
+}
+
+impl JsonSchema for Name {
+    fn schema_name() -> Cow<'static, str> {
+        "name".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "title": "name",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$",
+            "maxLength": 64,
+            "x-remedy": "use letters, digits, `-` and `_`, beginning with a letter or digit",
+        })
+    }
+}
+
+impl JsonSchema for DurationText {
+    fn schema_name() -> Cow<'static, str> {
+        "duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "title": "duration",
+            "format": DURATION_FORMAT,
+            "examples": ["20s"],
+            "x-remedy": DURATION_REMEDY,
+        })
+    }
+}
+
+impl JsonSchema for SizeText {
+    fn schema_name() -> Cow<'static, str> {
+        "size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "title": "size",
+            "format": SIZE_FORMAT,
+            "examples": ["64 MiB"],
+            "x-remedy": SIZE_REMEDY,
+        })
+    }
+}
