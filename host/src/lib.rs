@@ -2,3 +2,5 @@
 
 pub mod config;
 pub mod message;
+pub mod module;
+pub mod store;

@@ -97,7 +97,7 @@ impl fmt::Display for MessageId {
 }
 
 /// One message as it came in.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Message {
     pub id: MessageId,
     pub topic: Arc<str>,
@@ -181,6 +181,36 @@ pub enum Item {
     Reading(Reading),
     Event(Event),
     Publication(Publication),
+}
+
+/// The message that a delivery follows from.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Origin {
+    pub source: Arc<str>,
+    pub topic: Arc<str>,
+    pub received_at: Timestamp,
+    pub qos: u8,
+    pub retained: bool,
+}
+
+impl From<&Message> for Origin {
+    fn from(message: &Message) -> Self {
+        Self {
+            source: message.id.source.clone(),
+            topic: message.topic.clone(),
+            received_at: message.received_at,
+            qos: message.qos,
+            retained: message.retained,
+        }
+    }
+}
+
+/// What is on its way to a sink.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Content {
+    Item(Item),
+    /// A message as it came, where the pipeline sends messages to the sink.
+    Message(Message),
 }
 
 /// Why one input is refused for good.

@@ -1,0 +1,150 @@
+//! Keys' states, dedupe marks, small values, and what becomes of a stage that is gone.
+
+use std::sync::Arc;
+
+use rusqlite::{OptionalExtension, Row, params};
+
+use super::Store;
+use super::apply::{put_meta, unsigned};
+use super::commit::{KeyRow, Mark};
+use super::error::StoreError;
+use crate::message::{DeviceId, Timestamp};
+
+impl Store {
+    /// Everything that is kept of the keys of `pipeline`: stage, key, row.
+    pub fn load_keys(
+        &self,
+        pipeline: &str,
+    ) -> Result<Vec<(Arc<str>, Arc<str>, KeyRow)>, StoreError> {
+        self.read(|connection| {
+            let mut stages =
+                connection.prepare_cached("SELECT id, stage FROM stages WHERE pipeline = ?1")?;
+            let stages: Vec<(i64, String)> = stages
+                .query_map([pipeline], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            let mut keys = connection.prepare_cached(
+                "SELECT key, device, state, state_version, at, ordinal, late, lag_ms, wake_at, \
+                 settings, unsure FROM keys WHERE stage = ?1",
+            )?;
+            let mut all = Vec::new();
+            for (id, stage) in stages {
+                let stage: Arc<str> = stage.into();
+                let mut rows = keys.query([id])?;
+                while let Some(row) = rows.next()? {
+                    let key: String = row.get(0)?;
+                    all.push((stage.clone(), key.into(), key_row(row)?));
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    /// Stages that keep state, with the number of their keys: (pipeline, stage, keys).
+    pub fn stages_with_state(&self) -> Result<Vec<(String, String, u64)>, StoreError> {
+        self.read(|connection| {
+            let mut stages = connection.prepare_cached(
+                "SELECT pipeline, stage, n FROM stages JOIN \
+                 (SELECT stage AS s, COUNT(*) AS n FROM keys GROUP BY stage) ON s = id \
+                 ORDER BY pipeline, stage",
+            )?;
+            let rows = stages
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, unsigned(row.get(2)?))))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// The marks of all pipelines that take messages of `broker`.
+    pub fn load_marks(&self, broker: &str) -> Result<Vec<Mark>, StoreError> {
+        self.read(|connection| {
+            let mut links =
+                connection.prepare_cached("SELECT id, pipeline FROM links WHERE broker = ?1")?;
+            let links: Vec<(i64, String)> = links
+                .query_map([broker], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            let mut marks = connection.prepare_cached(
+                "SELECT slot & 65535, epoch, hash FROM marks \
+                 WHERE slot BETWEEN ?1 << 16 AND (?1 << 16) + 65535",
+            )?;
+            let broker: Arc<str> = broker.into();
+            let mut all = Vec::new();
+            for (id, pipeline) in links {
+                let pipeline: Arc<str> = pipeline.into();
+                let mut rows = marks.query([id])?;
+                while let Some(row) = rows.next()? {
+                    all.push(Mark {
+                        broker: broker.clone(),
+                        pipeline: pipeline.clone(),
+                        packet_id: row.get(0)?,
+                        epoch: unsigned(row.get(1)?),
+                        hash: unsigned(row.get(2)?),
+                    });
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    /// A small value by name.
+    pub fn meta_get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached("SELECT value FROM meta WHERE name = ?1")?;
+            Ok(select.query_row([name], |row| row.get(0)).optional()?)
+        })
+    }
+
+    /// Sets a small value and waits until it is durable. What belongs to a batch goes into
+    /// its [`super::Commit`] instead.
+    pub fn meta_put(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
+        let (name, value) = (name.to_owned(), value.to_owned());
+        self.call(move |connection| put_meta(connection, &name, &value))
+    }
+
+    /// Gives the state of `from` to `to` (both: pipeline, stage), replacing what `to` had
+    /// under the same keys. Returns the number of keys.
+    pub fn take_over_state(&self, from: (&str, &str), to: (&str, &str)) -> Result<u64, StoreError> {
+        let from = (from.0.to_owned(), from.1.to_owned());
+        let to = (to.0.to_owned(), to.1.to_owned());
+        self.call(move |connection| {
+            connection.execute(
+                "INSERT OR IGNORE INTO stages (pipeline, stage) VALUES (?1, ?2)",
+                params![to.0, to.1],
+            )?;
+            let moved = connection.execute(
+                "UPDATE OR REPLACE keys \
+                 SET stage = (SELECT id FROM stages WHERE pipeline = ?3 AND stage = ?4) \
+                 WHERE stage = (SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2)",
+                params![from.0, from.1, to.0, to.1],
+            )?;
+            Ok(u64::try_from(moved).unwrap_or(0))
+        })
+    }
+
+    /// Forgets all keys of a stage. Returns their number.
+    pub fn drop_state(&self, pipeline: &str, stage: &str) -> Result<u64, StoreError> {
+        let (pipeline, stage) = (pipeline.to_owned(), stage.to_owned());
+        self.call(move |connection| {
+            let dropped = connection.execute(
+                "DELETE FROM keys WHERE stage = \
+                 (SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2)",
+                params![pipeline, stage],
+            )?;
+            Ok(u64::try_from(dropped).unwrap_or(0))
+        })
+    }
+}
+
+fn key_row(row: &Row<'_>) -> rusqlite::Result<KeyRow> {
+    let time = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(unsigned));
+    Ok(KeyRow {
+        device: row.get::<_, Option<String>>(1)?.map(|device| DeviceId(device.into())),
+        state: row.get(2)?,
+        state_version: row.get(3)?,
+        at: time(4)?.map(Timestamp),
+        ordinal: row.get(5)?,
+        late: row.get(6)?,
+        lag_ms: unsigned(row.get(7)?),
+        wake_at: time(8)?.map(Timestamp),
+        settings: row.get(9)?,
+        undated_or_qos0: row.get(10)?,
+    })
+}

@@ -1,0 +1,211 @@
+//! Reading the outbox: heads of keys, and pages of rows, never all of them at once.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use tokio::sync::watch;
+
+use super::Store;
+use super::apply::{signed, unsigned};
+use super::commit::{NewDelivery, RowId, SinkId};
+use super::encoding::{self, DeliveryColumns};
+use super::error::StoreError;
+use crate::message::Timestamp;
+
+/// The oldest waiting row of a key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Head {
+    pub row: RowId,
+    pub key: Arc<str>,
+}
+
+/// A row of the outbox.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Waiting {
+    pub row: RowId,
+    /// Counts up by one per key and sink, in commit order.
+    pub seq: u64,
+    /// Answers so far that blamed this delivery without saying for good.
+    pub tries: u32,
+    pub last_error: Option<String>,
+    pub delivery: NewDelivery,
+}
+
+const SINK: &str = "SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2";
+
+const SELECT: &str =
+    "SELECT row, key, seq, id, at, expires_at, tries, last_error, body FROM outbox";
+
+impl Store {
+    /// The oldest row of each key that waits for `sink`, in commit order. Reads an index
+    /// once from end to end, so it is for the start.
+    pub fn outbox_heads(&self, sink: &SinkId) -> Result<Vec<Head>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT MIN(row) AS head, key FROM outbox WHERE sink = ({SINK}) \
+                 GROUP BY key ORDER BY head"
+            ))?;
+            let heads = select.query_map([&*sink.pipeline, &*sink.stage], head)?;
+            Ok(heads.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// At most `limit` rows of `sink` that were added after `after`, in commit order.
+    pub fn outbox_since(
+        &self,
+        sink: &SinkId,
+        after: RowId,
+        limit: usize,
+    ) -> Result<Vec<Head>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT row, key FROM outbox WHERE row > ?3 AND sink = ({SINK}) \
+                 ORDER BY row LIMIT ?4"
+            ))?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let heads =
+                select.query_map(params![&*sink.pipeline, &*sink.stage, after.0, limit], head)?;
+            Ok(heads.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// For each key and row of `behind`, the key's next row behind that one, if there is one.
+    pub fn outbox_next(
+        &self,
+        sink: &SinkId,
+        behind: &[Head],
+    ) -> Result<Vec<Option<RowId>>, StoreError> {
+        self.read(|connection| {
+            let Some(sink) = sink_number(connection, sink)? else {
+                return Ok(vec![None; behind.len()]);
+            };
+            let mut select = connection.prepare_cached(
+                "SELECT row FROM outbox WHERE sink = ?1 AND key = ?2 AND row > ?3 \
+                 ORDER BY row LIMIT 1",
+            )?;
+            let mut next = Vec::with_capacity(behind.len());
+            for head in behind {
+                let row = select
+                    .query_row(params![sink, &*head.key, head.row.0], |row| row.get(0))
+                    .optional()?;
+                next.push(row.map(RowId));
+            }
+            Ok(next)
+        })
+    }
+
+    /// Rows by number; one that is gone, or belongs to another sink, is left out.
+    pub fn outbox_rows(&self, sink: &SinkId, rows: &[RowId]) -> Result<Vec<Waiting>, StoreError> {
+        self.read(|connection| {
+            let Some(number) = sink_number(connection, sink)? else { return Ok(Vec::new()) };
+            let mut select =
+                connection.prepare_cached(&format!("{SELECT} WHERE row = ?1 AND sink = ?2"))?;
+            let mut all = Vec::with_capacity(rows.len());
+            for row in rows {
+                let found = select
+                    .query_row(params![row.0, number], |row| Ok(waiting(sink, row)))
+                    .optional()?;
+                if let Some(found) = found {
+                    all.push(found?);
+                }
+            }
+            Ok(all)
+        })
+    }
+
+    /// At most `limit` rows of `sink` whose time is up at `now`, the first to expire first.
+    pub fn outbox_expired(
+        &self,
+        sink: &SinkId,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
+        self.read(|connection| {
+            let Some(number) = sink_number(connection, sink)? else { return Ok(Vec::new()) };
+            let mut select = connection.prepare_cached(&format!(
+                "{SELECT} WHERE sink = ?1 AND expires_at <= ?2 ORDER BY expires_at LIMIT ?3"
+            ))?;
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let mut rows = select.query(params![number, signed(now.0), limit])?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next()? {
+                all.push(waiting(sink, row)?);
+            }
+            Ok(all)
+        })
+    }
+
+    /// When the next row of `sink` expires.
+    pub fn outbox_next_expiry(&self, sink: &SinkId) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| {
+            let Some(number) = sink_number(connection, sink)? else { return Ok(None) };
+            let mut select = connection.prepare_cached(
+                "SELECT MIN(expires_at) FROM outbox WHERE sink = ?1 AND expires_at IS NOT NULL",
+            )?;
+            let at: Option<i64> = select.query_row([number], |row| row.get(0))?;
+            Ok(at.map(|at| Timestamp(unsigned(at))))
+        })
+    }
+
+    /// Time of the oldest row that waits for `sink`.
+    pub fn outbox_oldest(&self, sink: &SinkId) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT at FROM outbox WHERE sink = ({SINK}) ORDER BY row LIMIT 1"
+            ))?;
+            let at: Option<i64> =
+                select.query_row([&*sink.pipeline, &*sink.stage], |row| row.get(0)).optional()?;
+            Ok(at.map(|at| Timestamp(unsigned(at))))
+        })
+    }
+
+    /// The number of rows that wait for `sink`, without asking the disk.
+    pub fn outbox_count(&self, sink: &SinkId) -> u64 {
+        self.inner.shared.waiting(sink)
+    }
+
+    /// All sinks that something waits for, configured or not, without asking the disk.
+    pub fn outbox_counts(&self) -> Vec<(SinkId, u64)> {
+        self.inner.shared.waiting_sinks()
+    }
+
+    /// Changes whenever rows for `sink` become durable: the newest of them.
+    pub fn outbox_watch(&self, sink: &SinkId) -> watch::Receiver<RowId> {
+        self.inner.shared.watch(sink)
+    }
+}
+
+fn sink_number(connection: &Connection, sink: &SinkId) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached(SINK)?
+        .query_row([&*sink.pipeline, &*sink.stage], |row| row.get(0))
+        .optional()
+}
+
+fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
+    Ok(Head { row: RowId(row.get(0)?), key: row.get::<_, String>(1)?.into() })
+}
+
+fn waiting(sink: &SinkId, row: &Row<'_>) -> Result<Waiting, StoreError> {
+    let number: i64 = row.get(0)?;
+    let columns = DeliveryColumns {
+        sink: sink.clone(),
+        key: row.get::<_, String>(1)?.into(),
+        id: row.get(3)?,
+        at: Timestamp(unsigned(row.get(4)?)),
+        expires_at: row.get::<_, Option<i64>>(5)?.map(|at| Timestamp(unsigned(at))),
+    };
+    let body = row.get_ref(8)?.as_blob().unwrap_or_default();
+    let delivery = encoding::decode_delivery(columns, body).map_err(|source| StoreError::Row {
+        table: "outbox",
+        row: number,
+        source,
+    })?;
+    Ok(Waiting {
+        row: RowId(number),
+        seq: unsigned(row.get(2)?),
+        tries: row.get(6)?,
+        last_error: row.get(7)?,
+        delivery,
+    })
+}
