@@ -27,8 +27,8 @@ pub(super) fn open_writer(file: &Path, migrations: &[&str]) -> Result<Connection
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(wrong)?;
-    configure_writer(&connection).map_err(wrong)?;
     check_pages(file, &connection)?;
+    configure_writer(&connection).map_err(wrong)?;
 
     let found: u32 =
         connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(wrong)?;

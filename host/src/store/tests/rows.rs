@@ -1,0 +1,245 @@
+//! What is written is read back, as it was written.
+
+use super::*;
+use crate::message::{Measurement, Publication, Quantity, Reading};
+
+#[test]
+fn everything_in_a_commit_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let id = KeyId { pipeline: "workshop".into(), stage: "session".into(), key: "mill".into() };
+    let row = KeyRow {
+        device: Some(DeviceId::from("mill")),
+        state: Some(vec![1, 2, 3]),
+        state_version: 4,
+        at: Some(Timestamp(u64::MAX)),
+        ordinal: 5,
+        late: 6,
+        lag_ms: 7,
+        wake_at: Some(Timestamp(8)),
+        settings: [9; 16],
+        undated_or_qos0: true,
+    };
+    let mark = Mark {
+        broker: "main".into(),
+        pipeline: "workshop".into(),
+        packet_id: u16::MAX,
+        epoch: 3,
+        hash: u64::MAX - 1,
+    };
+    let store = open(dir.path());
+    commit(
+        &store,
+        Commit {
+            keys: vec![(id, Some(row.clone()))],
+            outbox: vec![delivery(1, "mill")],
+            dead: vec![dead_letter("not-json")],
+            marks: vec![Mark { hash: 1, ..mark.clone() }, mark.clone()],
+            meta: vec![("epoch.main".into(), vec![3])],
+            ..Commit::default()
+        },
+    );
+    store.close();
+    drop(store);
+
+    let store = open(dir.path());
+    let keys = store.load_keys("workshop").unwrap();
+    assert_eq!(keys, [("session".into(), "mill".into(), row)]);
+    assert_eq!(store.load_keys("other").unwrap(), []);
+    assert_eq!(store.load_marks("main").unwrap(), [mark]);
+    assert_eq!(store.meta_get("epoch.main").unwrap(), Some(vec![3]));
+    assert_eq!(store.outbox_count(&sink()), 1);
+    let [head] = &store.outbox_heads(&sink()).unwrap()[..] else { panic!("one head") };
+    let [waiting] = &store.outbox_rows(&sink(), &[head.row]).unwrap()[..] else { panic!("one") };
+    assert_eq!(waiting.delivery, delivery(1, "mill"));
+    assert_eq!((waiting.seq, waiting.tries), (1, 0));
+    let letters = store.dead_letters(10, None).unwrap();
+    assert_eq!(letters.len(), 1);
+    assert_eq!(letters[0].letter, dead_letter("not-json"));
+    assert_eq!(store.dead_letter_count(), 1);
+}
+
+#[test]
+fn every_kind_of_content_is_read_back_as_it_was() {
+    let publication = Publication {
+        broker: Some("main".into()),
+        topic: "cmnd/siren/POWER".into(),
+        payload: vec![0, 255],
+        qos: 2,
+        retain: true,
+        properties: (*message().properties).clone(),
+    };
+    let reading = Reading {
+        device: Some(DeviceId::from("mill")),
+        channel: String::new(),
+        at: None,
+        measurements: vec![Measurement { quantity: Quantity(40_000), value: -0.1 }],
+    };
+    let contents = [
+        Content::Item(Item::Reading(reading)),
+        Content::Item(Item::Publication(publication)),
+        Content::Message(message()),
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    for (id, content) in contents.into_iter().enumerate() {
+        let mut delivery = delivery(id as u128, &id.to_string());
+        delivery.content = content;
+        delivery.expires_at = Some(Timestamp(9));
+        delivery.replayed = true;
+        commit(&store, Commit { outbox: vec![delivery.clone()], ..Commit::default() });
+        let head = store.outbox_heads(&sink()).unwrap().pop().unwrap();
+        let rows = store.outbox_rows(&sink(), &[head.row]).unwrap();
+        assert_eq!(rows[0].delivery, delivery);
+    }
+}
+
+#[test]
+fn numbers_count_up_per_key_and_a_known_id_is_not_added_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let outbox = vec![delivery(1, "a"), delivery(2, "b"), delivery(3, "a"), delivery(1, "a")];
+    let committed = commit(&store, Commit { outbox, ..Commit::default() });
+    assert_eq!((committed.queued, committed.known), (3, 1));
+    assert_eq!(heads(&store), [(1, "a".into()), (2, "b".into())]);
+    let head = Head { row: RowId(1), key: "a".into() };
+    assert_eq!(store.outbox_next(&sink(), &[head]).unwrap(), [Some(RowId(3))]);
+    let rows = store.outbox_rows(&sink(), &[RowId(3), RowId(77)]).unwrap();
+    assert_eq!((rows.len(), rows[0].seq), (1, 2));
+
+    let at = Timestamp(10_000);
+    let settle = |row| Settlement { sink: sink(), row, fate: Fate::Delivered { at } };
+    commit(
+        &store,
+        Commit { settle: vec![settle(RowId(1)), settle(RowId(3))], ..Commit::default() },
+    );
+    let outbox = vec![delivery(1, "a"), delivery(3, "a"), delivery(4, "a")];
+    let committed = commit(&store, Commit { outbox, ..Commit::default() });
+    assert_eq!((committed.queued, committed.known), (1, 2), "delivered ids are remembered");
+    assert_eq!(heads(&store), [(2, "b".into()), (4, "a".into())]);
+    assert_eq!(store.outbox_rows(&sink(), &[RowId(4)]).unwrap()[0].seq, 3);
+}
+
+#[test]
+fn delivered_ids_are_forgotten_after_seven_days() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let week = 7 * 24 * 3600 * 1000;
+    for (id, at) in [(1, 0), (2, week), (3, week + 1)] {
+        commit(&store, Commit { outbox: vec![delivery(id, "a")], ..Commit::default() });
+        let row = store.outbox_heads(&sink()).unwrap()[0].row;
+        let fate = Fate::Delivered { at: Timestamp(at) };
+        let settle = vec![Settlement { sink: sink(), row, fate }];
+        commit(&store, Commit { settle, ..Commit::default() });
+    }
+    let again = vec![delivery(1, "a"), delivery(2, "a"), delivery(3, "a")];
+    let committed = commit(&store, Commit { outbox: again, ..Commit::default() });
+    assert_eq!((committed.queued, committed.known), (1, 2));
+}
+
+#[test]
+fn a_refused_delivery_moves_to_the_dead_letters_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit(&store, Commit { outbox: vec![delivery(1, "a")], ..Commit::default() });
+    let mut letter = dead_letter("rejected");
+    letter.delivery = Some(DeadDelivery { delivery: delivery(1, "a"), seq: 1 });
+    let tried =
+        Settlement { sink: sink(), row: RowId(1), fate: Fate::Tried { error: "500".into() } };
+    let dead =
+        Settlement { sink: sink(), row: RowId(1), fate: Fate::Dead(Box::new(letter.clone())) };
+    commit(&store, Commit { settle: vec![tried], ..Commit::default() });
+    let waiting = store.outbox_rows(&sink(), &[RowId(1)]).unwrap().pop().unwrap();
+    assert_eq!((waiting.tries, waiting.last_error.as_deref()), (1, Some("500")));
+    for expected in [1, 0] {
+        let settle = vec![dead.clone()];
+        assert_eq!(commit(&store, Commit { settle, ..Commit::default() }).dead, expected);
+    }
+    assert_eq!(store.outbox_count(&sink()), 0);
+    assert_eq!(store.dead_letters(10, None).unwrap()[0].letter, letter);
+
+    // A replay: the letter goes and the delivery comes back, in one commit.
+    let mut replay = delivery(1, "a");
+    replay.replayed = true;
+    let commit_ = Commit { outbox: vec![replay], dead_removed: vec![1], ..Commit::default() };
+    assert_eq!(commit(&store, commit_).queued, 1);
+    assert_eq!((store.dead_letter_count(), store.outbox_count(&sink())), (0, 1));
+}
+
+#[test]
+fn a_row_number_is_never_used_twice_while_the_store_is_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let failing = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flag = failing.clone();
+    let faults: Faults = Arc::new(move |moment| {
+        let fails =
+            moment == Moment::Written && flag.swap(false, std::sync::atomic::Ordering::SeqCst);
+        fails.then_some(Fault::DiskFull)
+    });
+    let store =
+        Store::open(dir.path(), StoreOptions { faults: Some(faults), on_fatal: None }).unwrap();
+    let mut last = 0;
+    for id in 1..=5 {
+        failing.store(id == 3, std::sync::atomic::Ordering::SeqCst);
+        commit(&store, Commit { outbox: vec![delivery(id, "a")], ..Commit::default() });
+        let row = store.outbox_heads(&sink()).unwrap()[0].row;
+        assert!(row.0 > last);
+        last = row.0;
+        let settle =
+            vec![Settlement { sink: sink(), row, fate: Fate::Delivered { at: Timestamp(1) } }];
+        commit(&store, Commit { settle, ..Commit::default() });
+    }
+}
+
+#[test]
+fn rows_that_expire_are_found_whatever_stands_before_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut outbox = vec![delivery(1, "a"), delivery(2, "a"), delivery(3, "b")];
+    outbox[1].expires_at = Some(Timestamp(500));
+    outbox[2].expires_at = Some(Timestamp(400));
+    commit(&store, Commit { outbox, ..Commit::default() });
+    assert_eq!(store.outbox_next_expiry(&sink()).unwrap(), Some(Timestamp(400)));
+    let expired = |now| {
+        let rows = store.outbox_expired(&sink(), Timestamp(now), 10).unwrap();
+        rows.iter().map(|waiting| waiting.row.0).collect::<Vec<_>>()
+    };
+    assert_eq!((expired(399), expired(400), expired(500)), (vec![], vec![3], vec![3, 2]));
+}
+
+#[test]
+fn state_moves_to_a_renamed_stage_and_can_be_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let id = |stage: &str, key: &str| KeyId {
+        pipeline: "workshop".into(),
+        stage: stage.into(),
+        key: key.into(),
+    };
+    let row = |late| Some(KeyRow { late, ..KeyRow::default() });
+    let keys = vec![(id("old", "a"), row(1)), (id("old", "b"), row(2)), (id("new", "b"), row(3))];
+    commit(&store, Commit { keys, ..Commit::default() });
+    assert_eq!(store.take_over_state(("workshop", "old"), ("workshop", "new")).unwrap(), 2);
+    let kept = store.load_keys("workshop").unwrap();
+    let kept: Vec<_> = kept.iter().map(|(s, k, row)| (&**s, &**k, row.late)).collect();
+    assert_eq!(kept, [("new", "a", 1), ("new", "b", 2)]);
+    commit(&store, Commit { keys: vec![(id("new", "a"), None)], ..Commit::default() });
+    let stages = store.stages_with_state().unwrap();
+    assert_eq!(stages, [("workshop".into(), "new".into(), 1)]);
+    assert_eq!(store.drop_state("workshop", "new").unwrap(), 1);
+    assert_eq!(store.load_keys("workshop").unwrap(), []);
+}
+
+#[test]
+fn revisions_are_listed_newest_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    assert_eq!(store.latest_revision().unwrap(), None);
+    for rev in 1..=3 {
+        let added = store.add_revision("10.0.0.1", Timestamp(rev), &[rev as u8]).unwrap();
+        assert_eq!(added, rev);
+    }
+    assert_eq!(store.latest_revision().unwrap().unwrap().document, [3]);
+    let listed = store.revisions(10, Some(3)).unwrap();
+    assert_eq!(listed.iter().map(|revision| revision.rev).collect::<Vec<_>>(), [2, 1]);
+    assert_eq!(store.revision(2).unwrap().unwrap().at, Timestamp(2));
+}
