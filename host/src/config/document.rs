@@ -22,6 +22,17 @@ pub enum Format {
     Yaml,
 }
 
+impl Format {
+    /// By the file's extension; JSON where it says nothing.
+    pub fn of(file: &std::path::Path) -> Self {
+        match file.extension().and_then(|extension| extension.to_str()) {
+            Some("toml") => Self::Toml,
+            Some("yaml" | "yml") => Self::Yaml,
+            _ => Self::Json,
+        }
+    }
+}
+
 /// A text that has been read once.
 pub struct Document {
     file: Arc<str>,
@@ -123,13 +134,21 @@ impl Document {
         }
         let mut text = self.text.to_string();
         for (pointer, span) in &spans {
-            let covered = text.get(span.value.clone());
-            if secret::is_secret(pointer) && covered.is_some_and(|v| v.starts_with(['"', '\''])) {
-                let blank = "*".repeat(span.value.len().saturating_sub(2));
-                let inside = span.value.start + 1..span.value.end.saturating_sub(1);
-                if inside.len() == blank.len() {
-                    text.replace_range(inside, &blank);
+            let covered = text.get(span.value.clone()).unwrap_or("");
+            let start = span.value.start;
+            let is_quoted = covered.starts_with(['"', '\'']);
+            let blank = match secret::credentials(covered) {
+                _ if secret::is_secret(pointer) && is_quoted => {
+                    start + 1..span.value.end.saturating_sub(1)
                 }
+                _ if secret::is_secret(pointer) && !covered.starts_with(['{', '[']) => {
+                    span.value.clone()
+                }
+                Some(inside) if is_quoted => start + inside.start..start + inside.end,
+                _ => continue,
+            };
+            if !blank.is_empty() {
+                text.replace_range(blank.clone(), &"*".repeat(blank.len()));
             }
         }
         Places { text: text.into(), spans }

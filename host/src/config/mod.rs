@@ -7,13 +7,21 @@
 
 pub mod device;
 pub mod document;
+pub mod environment;
+mod formats;
+pub mod init;
 mod json_spans;
+pub mod layers;
+pub mod load;
+pub mod patch;
 pub mod pipeline;
 pub mod problem;
+pub mod push;
 mod reader;
 pub mod render;
 mod schema;
 mod secret;
+pub mod shipped;
 pub mod site;
 pub mod topic;
 mod units;
@@ -21,6 +29,7 @@ mod units;
 use std::sync::Arc;
 
 pub use device::Devices;
+pub use load::{Around, Checked, Texts, check};
 pub use pipeline::Pipeline;
 pub use problem::{Place, Problem};
 pub use render::{Look, Severity, render};

@@ -16,7 +16,9 @@ mod file;
 mod references;
 mod take;
 
+pub(super) use build::SHAPE;
 pub use build::{Context, Loaded, load};
+pub(super) use take::check as check_take;
 
 /// A checked pipeline file.
 #[derive(Clone, Debug)]
@@ -137,7 +139,7 @@ pub struct Validate {
 
 #[derive(Clone, Debug)]
 pub enum Check {
-    Module(Stage),
+    Module(Box<Stage>),
     /// A JSON Schema that the host applies; the text of the file, already known to be JSON.
     Schema {
         file: Arc<str>,

@@ -64,6 +64,13 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// The way to it inside its document: `devices[0].mqtt_topic`; empty where there is none.
+    pub fn pointer(&self) -> &str {
+        self.place.as_ref().map_or("", |place| &place.path)
+    }
+}
+
 /// In one line, for logs and `/health`: `pipelines/a.toml:7:1: unknown key `tpoics`: did you …`.
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

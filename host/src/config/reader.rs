@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::document::{Anchor, Document, Format};
 use super::problem::{Place, Problem};
-use super::schema::{Finding, Shape};
+use super::schema::{Finding, MOST, Shape};
 use super::units::{DURATION_REMEDY, DurationText, SIZE_REMEDY, SizeText};
 
 /// A parsed text, what is wrong with it so far, and its sections.
@@ -35,31 +35,30 @@ impl Reader {
     /// The section at `pointer`; `None` if it is absent or its shape is wrong.
     ///
     /// Unknown keys are left out: they are reported, and the rest can still be checked.
+    /// Values may be ones that were refused already, so saying it again changes nothing.
     pub(super) fn read<T: DeserializeOwned>(&mut self, pointer: &str) -> Option<T> {
         let section = self.value.pointer(pointer)?;
         let within = |p: &str| {
             p.strip_prefix(pointer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let found: Vec<_> = self.findings.iter().filter(|f| within(&f.pointer)).collect();
-        let result = if found.is_empty() {
-            T::deserialize(section)
-        } else if found.iter().all(|finding| finding.is_unknown_key) {
-            let mut section = section.clone();
-            for finding in found {
-                remove(&mut section, &finding.pointer[pointer.len()..]);
-            }
-            T::deserialize(section)
-        } else {
-            return None;
-        };
-        match result {
-            Ok(section) => Some(section),
-            Err(error) => {
-                let remedy = "see `tapline schema` for what is possible here";
-                self.problem(pointer, format!("cannot be read: {error}"), remedy);
-                None
-            }
+        if found.is_empty() {
+            return match T::deserialize(section) {
+                Ok(section) => Some(section),
+                Err(error) => {
+                    let remedy = "see `tapline schema` for what is possible here";
+                    self.problem(pointer, format!("cannot be read: {error}"), remedy);
+                    None
+                }
+            };
         }
+        let mut section = section.clone();
+        for finding in found.iter().filter(|finding| finding.is_unknown_key) {
+            remove(&mut section, &finding.pointer[pointer.len()..]);
+        }
+        // A number out of range or a bad topic leaves the rest readable; why a type is wrong
+        // has been said already.
+        T::deserialize(section).ok()
     }
 
     /// The pointers of the entries of a list: `/source/0`, `/source/1`, …
@@ -85,7 +84,7 @@ impl Reader {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.problems.push(Problem::at(self.document.place(pointer), what, remedy));
+        self.add(Problem::at(self.document.place(pointer), what, remedy));
     }
 
     /// Adds a problem with the key at `pointer`.
@@ -95,12 +94,14 @@ impl Reader {
         what: impl Into<String>,
         remedy: impl Into<String>,
     ) {
-        self.problems.push(Problem::at(self.document.key_place(pointer), what, remedy));
+        self.add(Problem::at(self.document.key_place(pointer), what, remedy));
     }
 
     /// Adds a problem that was made elsewhere.
     pub(super) fn add(&mut self, problem: Problem) {
-        self.problems.push(problem);
+        if self.problems.len() < MOST {
+            self.problems.push(problem);
+        }
     }
 
     /// A duration within `least..=most`; `None` if absent or wrong.
@@ -162,8 +163,16 @@ impl Reader {
         let mut problems: Vec<_> =
             self.findings.into_iter().map(|finding| finding.problem).chain(self.problems).collect();
         problems.sort_by_key(|p| p.place.as_ref().map_or(0, |place| place.span.start));
-        problems.dedup();
-        problems
+        let mut said = Vec::with_capacity(problems.len());
+        for problem in problems {
+            let place = |p: &Problem| p.place.as_ref().map(|place| place.span.clone());
+            let same = |other: &&Problem| place(other) == place(&problem);
+            // Sorted, so what is said of one place stands together.
+            if !said.iter().rev().take_while(same).any(|other| *other == problem) {
+                said.push(problem);
+            }
+        }
+        said
     }
 }
 

@@ -13,7 +13,10 @@ use serde_json::Value;
 
 use super::document::{Anchor, push_key};
 use super::problem::Problem;
-use super::{secret, units};
+use super::{formats, secret, units};
+
+/// More problems at once help nobody, and a push may hold 100,000 wrong devices.
+pub(super) const MOST: usize = 100;
 
 /// The shape of one kind of file.
 pub(super) struct Shape {
@@ -26,7 +29,7 @@ pub(super) struct Shape {
 pub(super) struct Finding {
     pub(super) pointer: String,
     pub(super) problem: Problem,
-    /// The rest of the section can still be read without it.
+    /// The section can be read once it is left out.
     pub(super) is_unknown_key: bool,
 }
 
@@ -48,12 +51,11 @@ impl Shape {
 
     fn from(schema: Schema) -> Self {
         let schema = schema.to_value();
-        let validator = jsonschema::options()
-            .with_format(units::DURATION_FORMAT, |text: &str| units::duration(text).is_some())
-            .with_format(units::SIZE_FORMAT, |text: &str| units::size(text).is_some())
-            .should_validate_formats(true)
-            .build(&schema)
-            .expect("a schema derived by schemars is valid");
+        let options = jsonschema::options().should_validate_formats(true);
+        let options = formats::ALL.iter().fold(options, |options, &(name, check)| {
+            options.with_format(name, move |text: &str| check(text).is_ok())
+        });
+        let validator = options.build(&schema).expect("a schema derived by schemars is valid");
         Self { schema, validator }
     }
 
@@ -93,8 +95,12 @@ fn findings(
     let report = Report { schema, anchor };
     let mut findings = Vec::new();
     for error in validator.iter_errors(value) {
+        if findings.len() >= MOST {
+            break;
+        }
         report.describe(&error, &mut findings);
     }
+    findings.truncate(MOST);
     findings
 }
 
@@ -179,7 +185,9 @@ impl Report<'_> {
             Kind::ExclusiveMaximum { limit } => {
                 (format!("{shown} is too large"), format!("write less than `{limit}`"))
             }
-            Kind::MinLength { limit: 1 } => ("text is empty".to_owned(), remedy_of(rule)),
+            Kind::MinLength { limit: 1 } => {
+                ("text is empty".to_owned(), "write at least one character".to_owned())
+            }
             Kind::MinLength { limit } => {
                 (format!("{shown} is too short"), format!("write at least {limit} characters"))
             }
@@ -196,7 +204,12 @@ impl Report<'_> {
             Kind::UniqueItems => {
                 ("list names something twice".to_owned(), "remove the second one".to_owned())
             }
-            Kind::Pattern { .. } | Kind::Format { .. } => {
+            Kind::Format { format } => error
+                .instance()
+                .as_str()
+                .and_then(|text| formats::refusal(format, text))
+                .unwrap_or_else(|| (format!("{shown} is not a {format}"), remedy_of(rule))),
+            Kind::Pattern { .. } => {
                 let title = rule["title"].as_str().unwrap_or("allowed here");
                 (format!("{shown} is not {}", with_article(title)), remedy_of(rule))
             }
@@ -222,6 +235,14 @@ impl Report<'_> {
     fn unknown_key(&self, pointer: &str, key: &str, rule: &Value) -> Finding {
         let known: Vec<&str> =
             rule["properties"].as_object().into_iter().flatten().map(|(k, _)| &**k).collect();
+        if known.is_empty() && rule["patternProperties"].is_object() {
+            // A table whose keys are names.
+            let mut pointer = pointer.to_owned();
+            push_key(&mut pointer, key);
+            let what = format!("`{}` is not a name", key.escape_debug());
+            let problem = Problem::at(self.anchor.key_place(&pointer), what, units::NAME_REMEDY);
+            return Finding { pointer, problem, is_unknown_key: false };
+        }
         let remedy = match nearest(key, &known) {
             Some(near) => format!("did you mean `{near}`?"),
             None if known.is_empty() => "remove it: nothing stands here".to_owned(),
@@ -362,9 +383,12 @@ fn first_sentence(text: &str) -> String {
     let text = text.split("\n\n").next().unwrap_or(text).replace('\n', " ");
     let text = text.split(". ").next().unwrap_or(&text).trim_end_matches('.').to_owned();
     let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => text,
+    match (chars.next(), chars.clone().next()) {
+        // An abbreviation stays as it is.
+        (Some(first), Some(second)) if !second.is_uppercase() => {
+            first.to_lowercase().chain(chars).collect()
+        }
+        _ => text,
     }
 }
 
@@ -386,12 +410,11 @@ fn drop_null(schema: &mut Schema) {
     }
     if let Some(Value::Array(branches)) = object.get_mut("anyOf") {
         branches.retain(|branch| branch["type"] != "null");
-        if let [only] = &mut branches[..] {
-            if let Value::Object(only) = only.take() {
-                object.remove("anyOf");
-                for (key, value) in only {
-                    object.entry(key).or_insert(value);
-                }
+        if let [Value::Object(only)] = &mut branches[..] {
+            let only = std::mem::take(only);
+            object.remove("anyOf");
+            for (key, value) in only {
+                object.entry(key).or_insert(value);
             }
         }
     }

@@ -51,7 +51,21 @@ pub(super) fn is_secret(pointer: &str) -> bool {
     let names_state = last == "key" && pointer.starts_with("/detect/");
     // `tls = { cert, key }` and a broker's client key are paths of files, but hiding a path
     // costs nothing, and showing a secret does.
-    SECRET_KEYS.contains(&last) && !names_state || parent == "headers"
+    SECRET_KEYS.contains(&last) && !names_state || is_misspelt(last) || parent == "headers"
+}
+
+/// An unknown key is shown with its line, so one that was meant to be a secret counts as one.
+fn is_misspelt(key: &str) -> bool {
+    let near = |word: &&str| word.len() > 3 && strsim::damerau_levenshtein(key, word) <= 2;
+    SECRET_KEYS.iter().any(near) || key.contains("pass")
+}
+
+/// Where `user:password@` stands in a URL.
+pub(super) fn credentials(text: &str) -> Option<std::ops::Range<usize>> {
+    let start = text.find("://")? + 3;
+    let authority = text[start..].split('/').next()?;
+    let end = start + authority.rfind('@')?;
+    Some(start..end)
 }
 
 /// Blanks what may be a secret in a text that could not be parsed, line by line, keeping

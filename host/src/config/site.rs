@@ -6,7 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod brokers;
+mod build;
+mod file;
+mod secrets;
+
 pub use super::secret::Secret;
+pub(super) use brokers::check_broker_url;
+pub(super) use build::SHAPE;
+pub use build::{Around, Loaded, load};
 
 /// A checked `tapline.toml` with the layers below (environment) and above (push) applied.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,6 +38,8 @@ pub struct Broker {
     pub transport: Transport,
     pub host: String,
     pub port: u16,
+    /// Of a WebSocket; `/mqtt` where the URL has none.
+    pub path: String,
     pub version: MqttVersion,
     pub client_id: String,
     pub username: Option<String>,

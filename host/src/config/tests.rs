@@ -31,6 +31,8 @@ fn check_cases(kind: &str, load: impl Fn(&str, &str) -> String) {
             .unwrap_or_else(|| panic!("{} has no input", case.display()));
         let file = input.file_name().unwrap().to_str().unwrap();
         let actual = load(file, &fs::read_to_string(&input).unwrap());
+        // The one secret of all inputs.
+        assert!(!actual.contains("geheim"), "{}:\n{actual}", case.display());
         let expected = case.join("expected.txt");
         if std::env::var_os("TAPLINE_RENEW").is_some() {
             fs::write(&expected, &actual).unwrap();
@@ -56,6 +58,132 @@ fn no_files(_: &str) -> io::Result<String> {
 fn pipeline_text(file: &str, text: &str) -> String {
     let context = pipeline::Context { site: None, open: &no_files, topics: &BTreeMap::new() };
     text_of(pipeline::load(file, text, context).map(|(_, warnings)| warnings))
+}
+
+fn site_text(_: &str, text: &str) -> String {
+    let env = [("TOKEN", "t")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+    let around = site::Around {
+        dir: Some(Path::new("no-such-directory")),
+        env: &env.into(),
+        mqtt: None,
+        generated_name: "tapline-4f2a",
+        now: crate::message::Timestamp(1_790_000_000_000),
+    };
+    text_of(site::load(Some(text), around).map(|loaded| loaded.warnings))
+}
+
+fn push_text(file: &str, text: &str) -> String {
+    let format = document::Format::of(Path::new(file));
+    text_of(push::Pushed::parse(file, text, format).map(|_| Vec::new()))
+}
+
+fn example(file: &str) -> String {
+    fs::read_to_string(data("examples").join(file)).unwrap()
+}
+
+#[test]
+fn every_problem_of_a_site_file_has_place_and_remedy() {
+    check_cases("site", site_text);
+}
+
+#[test]
+fn every_problem_of_a_device_file_has_place_and_remedy() {
+    check_cases("devices", |file, text| text_of(device::load(file, text).map(|_| Vec::new())));
+}
+
+#[test]
+fn every_problem_of_a_push_has_place_and_remedy() {
+    check_cases("push", push_text);
+}
+
+/// The example files load together; what they say beyond this version is named as such.
+#[test]
+fn the_examples_load() {
+    let files = ["workshop.toml", "cold-chain.toml", "device-loop.toml"];
+    let text = |file: &str| load::Text { file: file.into(), text: example(file).into() };
+    // The examples of the wire speak of a secret's file, which is not there in a test.
+    let site = example("tapline.toml").replace("{ file = \"/run/secrets/mqtt\" }", "\"pw\"");
+    let schema = r#"{"type": "object"}"#.to_owned();
+    let texts = Texts {
+        site: Some(site.into()),
+        pipelines: files.map(text).into(),
+        devices: vec![text("devices.toml")],
+        schemas: [("schemas/zigbee-sensor.json".to_owned(), schema)].into(),
+        ..Texts::default()
+    };
+    let env = [("ODOO_API_KEY".to_owned(), "k".to_owned())].into();
+    let around = Around {
+        env: &env,
+        pushed: None,
+        generated_name: "x",
+        now: crate::message::Timestamp(1_790_000_000_000),
+    };
+    let checked = check(&texts, around);
+    let problems: Vec<_> = checked.problems().iter().map(ToString::to_string).collect();
+    let beyond = |p: &&String| !p.contains("is not in this version");
+    assert_eq!(problems.iter().filter(beyond).count(), 0, "{problems:#?}");
+    assert_eq!(problems.len(), 5, "{problems:#?}");
+    assert_eq!(checked.registry.by_id.len(), 2);
+    assert!(checked.pipelines[0].result.is_ok());
+}
+
+#[test]
+fn the_shipped_pipelines_are_the_examples() {
+    for shipped in shipped::SHIPPED {
+        assert_eq!(shipped.text, example(&format!("{}.toml", shipped.name)));
+    }
+}
+
+fn example_pipeline() -> &'static str {
+    include_str!("../../../pipeline.example.toml")
+}
+
+#[test]
+fn the_example_pipeline_loads() {
+    assert_eq!(pipeline_text("pipeline.example.toml", example_pipeline()), "fine\n");
+}
+
+#[test]
+fn the_example_pipeline_shows_every_key() {
+    let schema: serde_json::Value =
+        serde_json::from_str(&init::schema_text(init::Kind::Pipeline)).unwrap();
+    let mut keys = Vec::new();
+    collect_keys(&schema, &mut keys);
+    assert!(keys.contains(&"retain_handling".to_owned()), "{keys:?}");
+    for key in keys {
+        let written = example_pipeline().lines().any(|line| {
+            let line = line.trim_start_matches("# ");
+            let starts = line.split([' ', '=', '.', ']', '[']).any(|word| word == key);
+            let inside =
+                line.contains(&format!(" {key} = ")) || line.contains(&format!("{{ {key} "));
+            starts || inside
+        });
+        assert!(written, "pipeline.example.toml does not show `{key}`");
+    }
+}
+
+fn collect_keys(schema: &serde_json::Value, keys: &mut Vec<String>) {
+    match schema {
+        serde_json::Value::Object(map) => {
+            for (word, value) in map {
+                if let ("properties", Some(properties)) = (word.as_str(), value.as_object()) {
+                    keys.extend(properties.keys().cloned());
+                }
+                collect_keys(value, keys);
+            }
+        }
+        serde_json::Value::Array(values) => values.iter().for_each(|v| collect_keys(v, keys)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_kind_of_file_has_a_schema() {
+    use init::Kind;
+    for kind in [Kind::Pipeline, Kind::Site, Kind::Devices, Kind::Push] {
+        let schema: serde_json::Value = serde_json::from_str(&init::schema_text(kind)).unwrap();
+        assert!(jsonschema::validator_for(&schema).is_ok());
+    }
 }
 
 #[test]

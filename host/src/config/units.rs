@@ -6,6 +6,8 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use super::formats;
+
 /// The name of a broker, endpoint, pipeline, stage or module.
 ///
 /// It becomes part of topics, file names and ids, so nothing needs quoting in any of them.
@@ -23,10 +25,18 @@ pub(super) struct DurationText(pub(super) String);
 #[serde(transparent)]
 pub(super) struct SizeText(pub(super) String);
 
-/// Formats of our own in schemas, so that a wrong unit is found together with all else.
-pub(super) const DURATION_FORMAT: &str = "tapline-duration";
-pub(super) const SIZE_FORMAT: &str = "tapline-size";
+/// A topic filter, or `@name` of `[topics]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct FilterText(pub(super) String);
 
+/// What a stage takes: `reading:power_w`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct TakeText(pub(super) String);
+
+pub(super) const NAME_REMEDY: &str =
+    "use letters, digits, `-` and `_`, beginning with a letter or digit";
 pub(super) const DURATION_REMEDY: &str =
     "write a number and a unit in quotes: \"500ms\", \"20s\", \"5m\", \"2h\" or \"30d\"";
 pub(super) const SIZE_REMEDY: &str =
@@ -65,7 +75,7 @@ impl JsonSchema for Name {
             "title": "name",
             "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$",
             "maxLength": 64,
-            "x-remedy": "use letters, digits, `-` and `_`, beginning with a letter or digit",
+            "x-remedy": NAME_REMEDY,
         })
     }
 }
@@ -79,7 +89,7 @@ impl JsonSchema for DurationText {
         json_schema!({
             "type": "string",
             "title": "duration",
-            "format": DURATION_FORMAT,
+            "format": formats::DURATION,
             "examples": ["20s"],
             "x-remedy": DURATION_REMEDY,
         })
@@ -95,9 +105,29 @@ impl JsonSchema for SizeText {
         json_schema!({
             "type": "string",
             "title": "size",
-            "format": SIZE_FORMAT,
+            "format": formats::SIZE,
             "examples": ["64 MiB"],
             "x-remedy": SIZE_REMEDY,
         })
+    }
+}
+
+impl JsonSchema for FilterText {
+    fn schema_name() -> Cow<'static, str> {
+        "topic filter".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "title": "topic filter", "format": formats::FILTER })
+    }
+}
+
+impl JsonSchema for TakeText {
+    fn schema_name() -> Cow<'static, str> {
+        "take".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "title": "take", "format": formats::TAKE })
     }
 }

@@ -23,6 +23,7 @@ use crate::config::reader::Reader;
 use crate::config::schema::{Shape, nearest, ticked};
 use crate::config::site::Site;
 use crate::config::topic::Pattern;
+use crate::config::units::{FilterText, TakeText};
 
 pub(in crate::config) static SHAPE: LazyLock<Shape> = LazyLock::new(Shape::of::<PipelineFile>);
 
@@ -128,14 +129,8 @@ impl Build<'_> {
     }
 
     fn read_topics(&mut self) {
-        let Some(topics) = self.reader.read::<BTreeMap<String, String>>("/topics") else { return };
-        for (name, topic) in topics {
-            let at = format!("/topics/{}", name.replace('~', "~0").replace('/', "~1"));
-            if let Err(error) = Pattern::parse(&topic) {
-                self.reader.problem(&at, error.to_string(), error.remedy());
-            }
-            self.topics.insert(name, topic);
-        }
+        let topics = self.reader.read::<BTreeMap<String, FilterText>>("/topics");
+        self.topics.extend(topics.into_iter().flatten().map(|(name, topic)| (name, topic.0)));
     }
 
     fn source(&mut self, at: &str) -> Option<Source> {
@@ -203,7 +198,7 @@ impl Build<'_> {
         let name: Arc<str> = stage.name.0.as_str().into();
         let topics = self.patterns(&format!("{at}/topics"), stage.topics);
         let check = match (stage.module, stage.schema) {
-            (Some(module), None) => Check::Module(self.stage(
+            (Some(module), None) => Check::Module(Box::new(self.stage(
                 at,
                 Common {
                     name: stage.name.0,
@@ -212,7 +207,7 @@ impl Build<'_> {
                     limits: stage.limits,
                     on_reject: stage.on_reject,
                 },
-            )),
+            ))),
             (None, Some(file)) => {
                 for key in ["settings", "limits"] {
                     let at = format!("{at}/{key}");
@@ -307,6 +302,11 @@ impl Build<'_> {
             "channel" => KeyPart::Channel,
             _ => KeyPart::Capture(part.into()),
         });
+        if let Some(field) = stage.device_settings.as_ref().filter(|f| !f.ends_with("_config")) {
+            let what = format!("devices have no field `{field}` for settings");
+            let remedy = "such fields end in `_config`, as `session_config` does";
+            self.reader.problem(&format!("{at}/device_settings"), what, remedy);
+        }
         let common = Common {
             name: stage.name.0,
             module: stage.module.0,
@@ -421,10 +421,10 @@ impl Build<'_> {
         }
     }
 
-    fn takes(&mut self, at: &str, texts: Vec<String>) -> Vec<Take> {
+    fn takes(&mut self, at: &str, texts: Vec<TakeText>) -> Vec<Take> {
         let mut takes = Vec::new();
         for (i, text) in texts.iter().enumerate() {
-            match take::parse(text) {
+            match take::parse(&text.0) {
                 Ok(take) => takes.push(take),
                 Err((what, remedy)) => self.reader.problem(&format!("{at}/{i}"), what, remedy),
             }
@@ -433,9 +433,9 @@ impl Build<'_> {
     }
 
     /// Topic filters, `@name` looked up.
-    fn patterns(&mut self, at: &str, texts: Vec<String>) -> Vec<Pattern> {
+    fn patterns(&mut self, at: &str, texts: Vec<FilterText>) -> Vec<Pattern> {
         let mut patterns = Vec::new();
-        for (i, text) in texts.iter().enumerate() {
+        for (i, FilterText(text)) in texts.iter().enumerate() {
             let at = format!("{at}/{i}");
             let topic = match text.strip_prefix('@') {
                 None => text,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::config::units::{DurationText, Name, SizeText};
+use crate::config::units::{DurationText, FilterText, Name, SizeText, TakeText};
 
 /// A Tapline pipeline: where messages come from, what reads and judges them, where results go.
 #[derive(Deserialize, JsonSchema)]
@@ -23,7 +23,7 @@ pub(super) struct PipelineFile {
     #[schemars(range(min = 1, max = 64))]
     pub(super) shards: Option<u32>,
     /// Names for topics, to be used as `@name` below; one place to rename.
-    pub(super) topics: BTreeMap<String, String>,
+    pub(super) topics: BTreeMap<String, FilterText>,
     /// What may leave this pipeline towards devices.
     pub(super) publish: Option<PublishFile>,
     /// Where messages come from.
@@ -43,7 +43,7 @@ pub(super) struct PipelineFile {
 #[serde(deny_unknown_fields)]
 pub(super) struct PublishFile {
     /// Topics that this pipeline may publish to; nothing else leaves it.
-    pub(super) allow: Vec<String>,
+    pub(super) allow: Vec<FilterText>,
 }
 
 /// A source of messages: an MQTT broker.
@@ -59,10 +59,10 @@ pub(super) struct SourceFile {
     pub(super) devices: bool,
     /// Topic filters besides; `{name}` captures one level, `{name...}` one or more.
     #[serde(default)]
-    pub(super) topics: Vec<String>,
+    pub(super) topics: Vec<FilterText>,
     /// Topic filters of what to leave out.
     #[serde(default)]
-    pub(super) except: Vec<String>,
+    pub(super) except: Vec<FilterText>,
     /// 0, 1 or 2; default 1.
     #[schemars(range(max = 2))]
     pub(super) qos: Option<u8>,
@@ -156,7 +156,7 @@ pub(super) struct ValidateFile {
     pub(super) schema: Option<String>,
     /// Topic filters of what to check; default: everything.
     #[serde(default)]
-    pub(super) topics: Vec<String>,
+    pub(super) topics: Vec<FilterText>,
     /// The module's settings, in its own names.
     #[serde(default)]
     pub(super) settings: Map<String, Value>,
@@ -179,7 +179,7 @@ pub(super) struct ParseFile {
     pub(super) parser_types: Option<Vec<String>>,
     /// Topic filters of what it reads besides, of no registered device.
     #[serde(default)]
-    pub(super) topics: Vec<String>,
+    pub(super) topics: Vec<FilterText>,
     /// Whose time counts: the `device`'s or the `receipt`; default: the device's if sane.
     pub(super) time: Option<TimeText>,
     /// The module's settings, in its own names.
@@ -205,13 +205,13 @@ pub(super) struct DetectFile {
     pub(super) from: Vec<String>,
     /// What it takes: `message`, `reading[:QUANTITY]`, `event[:GLOB]`; default: every reading.
     #[schemars(length(min = 1), extend("examples" = ["reading:power_w"]))]
-    pub(super) take: Option<Vec<String>>,
+    pub(super) take: Option<Vec<TakeText>>,
     /// Only devices that carry all of these labels.
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,
     /// Topic filters, for `take = ["message"]`.
     #[serde(default)]
-    pub(super) topics: Vec<String>,
+    pub(super) topics: Vec<FilterText>,
     /// What its state belongs to: `device`, `channel`, or a capture of the topic; default:
     /// the device.
     #[schemars(length(min = 1), extend("examples" = [["device", "channel"]]))]
@@ -247,7 +247,7 @@ pub(super) struct SinkFile {
     pub(super) from: Vec<String>,
     /// What it takes: `message`, `reading[:QUANTITY]`, `event[:GLOB]` or `publication`.
     #[schemars(length(min = 1), extend("examples" = [["event:session_*"]]))]
-    pub(super) take: Vec<String>,
+    pub(super) take: Vec<TakeText>,
     /// Only devices that carry all of these labels.
     #[serde(default)]
     pub(super) labels: BTreeMap<String, String>,

@@ -3,6 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use super::Take;
+use crate::config::formats::Wrong;
 use crate::config::schema::{nearest, ticked};
 
 /// Names of all quantities, from the contract's table.
@@ -13,8 +14,10 @@ static QUANTITIES: LazyLock<Vec<String>> = LazyLock::new(|| {
     rows.filter_map(|row| row["name"].as_str().map(str::to_owned)).collect()
 });
 
-/// What is wrong with a `take`, and the remedy.
-pub(super) type Wrong = (String, String);
+/// Whether a stage can take this.
+pub(in crate::config) fn check(text: &str) -> Result<(), Wrong> {
+    parse(text).map(|_| ())
+}
 
 pub(super) fn parse(text: &str) -> Result<Take, Wrong> {
     let (kind, which) = match text.split_once(':') {

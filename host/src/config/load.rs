@@ -1,0 +1,434 @@
+//! A site's texts → everything checked, unit by unit.
+//!
+//! Start and reload both read all texts and check all of them; what a unit (the site file, a
+//! pipeline, a device file, a push) gets wrong stops that unit alone. Nothing here depends on
+//! the process: environment, time and generated name come in.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::device::{self, Device};
+use super::environment::Env;
+use super::layers::Origins;
+use super::pipeline::{self, Pipeline};
+use super::problem::Problem;
+use super::push::Pushed;
+use super::schema::{nearest, ticked};
+use super::shipped::{SHIPPED, Shipped};
+use super::site::{self, Site};
+use super::{Config, Devices};
+use crate::message::Timestamp;
+
+/// Everything that a site directory says, as text.
+#[derive(Clone, Debug, Default)]
+pub struct Texts {
+    /// Where relative paths start.
+    pub dir: Option<PathBuf>,
+    /// `tapline.toml`.
+    pub site: Option<Arc<str>>,
+    /// In order of file name; also `devices`.
+    pub pipelines: Vec<Text>,
+    pub devices: Vec<Text>,
+    /// Schema files that are to be used instead of those in `dir`, by relative path.
+    pub schemas: BTreeMap<String, String>,
+    /// Files that stand there and could not be read.
+    pub unreadable: Vec<Problem>,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// Relative to the site directory.
+    pub file: Arc<str>,
+    pub text: Arc<str>,
+}
+
+/// What stands around the texts.
+#[derive(Clone, Copy)]
+pub struct Around<'a> {
+    pub env: &'a Env,
+    /// The pushed document in force.
+    pub pushed: Option<&'a Pushed>,
+    /// The name of a site that says none, made once and kept.
+    pub generated_name: &'a str,
+    /// To warn of secrets that expire.
+    pub now: Timestamp,
+}
+
+/// All units, each right or with all its problems.
+#[derive(Debug)]
+pub struct Checked {
+    /// `tapline.toml` with its layers.
+    pub site: Result<Arc<Site>, Vec<Problem>>,
+    /// In order of file name, shipped ones last.
+    pub pipelines: Vec<PipelineUnit>,
+    /// Device files in order of file name.
+    pub devices: Vec<DeviceUnit>,
+    /// What the pushed document gets wrong only together with the rest. A new push with any
+    /// of these is refused; one that was in force before runs on without what is disputed.
+    pub push: Vec<Problem>,
+    /// All devices of all units that are right.
+    pub registry: Arc<Devices>,
+    pub warnings: Vec<Problem>,
+    pub origins: Origins,
+}
+
+/// One pipeline.
+#[derive(Debug)]
+pub struct PipelineUnit {
+    pub file: Arc<str>,
+    pub text: Arc<str>,
+    pub result: Result<Arc<Pipeline>, Vec<Problem>>,
+}
+
+/// One device file.
+#[derive(Debug)]
+pub struct DeviceUnit {
+    pub file: Arc<str>,
+    pub text: Arc<str>,
+    /// How many devices it gives.
+    pub result: Result<usize, Vec<Problem>>,
+}
+
+impl Texts {
+    /// Reads a site directory; one that is not there is empty.
+    pub fn read(dir: &Path) -> Self {
+        let mut texts = Self { dir: Some(dir.to_owned()), ..Self::default() };
+        texts.site = texts.file(Path::new("tapline.toml")).map(|text| text.text);
+        texts.pipelines = texts.folder("pipelines");
+        texts.devices = texts.folder("devices");
+        texts
+    }
+
+    /// Whether there is nothing at all, so that environment and shipped pipelines are all.
+    pub fn is_empty(&self) -> bool {
+        self.site.is_none() && self.pipelines.is_empty() && self.devices.is_empty()
+    }
+
+    fn folder(&mut self, name: &str) -> Vec<Text> {
+        let folder = self.dir.clone().unwrap_or_default().join(name);
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+            Err(error) => {
+                let what = format!("cannot be listed: {error}");
+                self.unreadable.push(Problem::of(name, what, "make it readable for Tapline"));
+                return Vec::new();
+            }
+        };
+        let mut files = BTreeSet::new();
+        for entry in entries.flatten() {
+            // Editors leave `.workshop.toml.swp` and the like.
+            let file = entry.file_name();
+            let Some(file) = file.to_str().filter(|file| !file.starts_with('.')) else { continue };
+            if file.ends_with(".toml") {
+                files.insert(Path::new(name).join(file));
+            }
+        }
+        files.iter().filter_map(|file| self.file(file)).collect()
+    }
+
+    fn file(&mut self, file: &Path) -> Option<Text> {
+        let path = self.dir.clone().unwrap_or_default().join(file);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Some(Text { file: file.to_string_lossy().into(), text: text.into() }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                let what = format!("cannot be read: {error}");
+                let remedy = match error.kind() {
+                    io::ErrorKind::InvalidData => "save it as UTF-8",
+                    _ => "make it readable for the user that runs Tapline",
+                };
+                self.unreadable.push(Problem::of(file, what, remedy));
+                None
+            }
+        }
+    }
+
+    /// An unreadable `tapline.toml` is no absent one.
+    fn unreadable_site(&self) -> Option<&Problem> {
+        let is_site = |p: &&Problem| p.origin.as_deref() == Some(Path::new("tapline.toml"));
+        self.unreadable.iter().find(is_site)
+    }
+
+    /// A file that a pipeline names.
+    fn open(&self, file: &str) -> io::Result<String> {
+        match (self.schemas.get(file), &self.dir) {
+            (Some(text), _) => Ok(text.clone()),
+            (None, Some(dir)) => std::fs::read_to_string(dir.join(file)),
+            (None, None) => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+}
+
+/// Checks everything at once.
+pub fn check(texts: &Texts, around: Around<'_>) -> Checked {
+    let mqtt = around.pushed.and_then(Pushed::mqtt);
+    let site = site::load(
+        texts.site.as_deref(),
+        site::Around {
+            dir: texts.dir.as_deref(),
+            env: around.env,
+            mqtt,
+            generated_name: around.generated_name,
+            now: around.now,
+        },
+    );
+    let mut check = Check { texts, warnings: texts.unreadable.clone(), push: Vec::new() };
+    let (site, shipped, topics, origins) = match site {
+        Ok(loaded) => {
+            check.warnings.extend(loaded.warnings);
+            (Ok(Arc::new(loaded.site)), loaded.shipped, loaded.topics, loaded.origins)
+        }
+        Err(problems) => (Err(problems), None, BTreeMap::new(), Origins::new()),
+    };
+    let site = match texts.unreadable_site() {
+        Some(problem) if site.is_ok() => Err(vec![problem.clone()]),
+        _ => site,
+    };
+    let is_pushed = |site: &Arc<Site>| site.brokers.values().any(|broker| broker.pushed);
+    if mqtt.is_some() && site.as_ref().is_ok_and(|site| !is_pushed(site)) {
+        let what = "no broker of tapline.toml is marked `pushed`";
+        let remedy = "add `pushed = true` to one, or leave `mqtt` out of the document";
+        check.push.push(Problem::of("POST /config", what, remedy));
+    }
+    let pipelines = check.pipelines(site.as_deref().ok(), shipped.as_deref(), &topics);
+    let (devices, registry) = check.devices(around.pushed, &pipelines);
+    Checked {
+        site,
+        pipelines,
+        devices,
+        push: check.push,
+        registry: Arc::new(registry),
+        warnings: check.warnings,
+        origins,
+    }
+}
+
+impl Checked {
+    /// Every problem of every unit.
+    pub fn problems(&self) -> Vec<Problem> {
+        let site = self.site.as_ref().err().into_iter().flatten();
+        let pipelines = self.pipelines.iter().filter_map(|unit| unit.result.as_ref().err());
+        let devices = self.devices.iter().filter_map(|unit| unit.result.as_ref().err());
+        site.chain(pipelines.flatten())
+            .chain(devices.flatten())
+            .chain(&self.push)
+            .cloned()
+            .collect()
+    }
+
+    /// What can run: all units that are right; `None` without a site.
+    pub fn config(&self) -> Option<Config> {
+        let site = self.site.as_ref().ok()?.clone();
+        let pipelines =
+            self.pipelines.iter().filter_map(|unit| unit.result.as_ref().ok().cloned()).collect();
+        let (devices, warnings) = (self.registry.clone(), self.warnings.clone());
+        Some(Config { site, pipelines, devices, warnings })
+    }
+}
+
+struct Check<'t> {
+    texts: &'t Texts,
+    warnings: Vec<Problem>,
+    push: Vec<Problem>,
+}
+
+impl Check<'_> {
+    fn pipelines(
+        &mut self,
+        site: Option<&Site>,
+        shipped: Option<&[String]>,
+        topics: &BTreeMap<String, String>,
+    ) -> Vec<PipelineUnit> {
+        let texts = self.texts;
+        let open = |file: &str| texts.open(file);
+        let context = pipeline::Context { site, open: &open, topics };
+        let mut units: Vec<PipelineUnit> = Vec::new();
+        for Text { file, text } in &texts.pipelines {
+            let result = pipeline::load(file, text, context).map(|(pipeline, warnings)| {
+                self.warnings.extend(warnings);
+                Arc::new(pipeline)
+            });
+            let result = result.and_then(|pipeline| match taken(&units, &pipeline) {
+                None => Ok(pipeline),
+                Some(problem) => Err(vec![problem]),
+            });
+            if let Some(shipped) = SHIPPED.iter().find(|shipped| is_file_of(shipped, file)) {
+                let odd = shipped.compared_with(text);
+                self.warnings.extend(odd.map(|(what, remedy)| Problem::of(&**file, what, remedy)));
+            }
+            units.push(PipelineUnit { file: file.clone(), text: text.clone(), result });
+        }
+        for one in SHIPPED {
+            let replaced = texts.pipelines.iter().any(|text| is_file_of(one, &text.file));
+            let wanted = shipped.is_none_or(|names| names.iter().any(|name| name == one.name));
+            if replaced || !wanted {
+                continue;
+            }
+            let file: Arc<str> = format!("pipelines/{}.toml (shipped)", one.name).into();
+            match pipeline::load(&file, one.text, context) {
+                Ok((pipeline, _)) if taken(&units, &pipeline).is_some() => {}
+                Ok((pipeline, warnings)) => {
+                    self.warnings.extend(warnings);
+                    let (text, result) = (one.text.into(), Ok(Arc::new(pipeline)));
+                    units.push(PipelineUnit { file, text, result });
+                }
+                // A site that has no Odoo did not ask for this one.
+                Err(problems) => {
+                    let why: Vec<_> = problems.into_iter().map(|p| p.what).collect();
+                    let what = format!(
+                        "the shipped pipeline `{}` does not run: {}",
+                        one.name,
+                        why.join(", ")
+                    );
+                    let remedy = "add what it needs, or write `shipped = []` to do without";
+                    self.warnings.push(Problem::of("tapline.toml", what, remedy));
+                }
+            }
+        }
+        if let Some(unknown) = shipped.and_then(|names| {
+            names.iter().find(|name| !SHIPPED.iter().any(|one| one.name == name.as_str()))
+        }) {
+            let known: Vec<&str> = SHIPPED.iter().map(|one| one.name).collect();
+            let what = format!("no shipped pipeline is called `{unknown}`");
+            let remedy = format!("shipped are {}", ticked(&known));
+            self.warnings.push(Problem::of("tapline.toml", what, remedy));
+        }
+        units
+    }
+
+    fn devices(
+        &mut self,
+        pushed: Option<&Pushed>,
+        pipelines: &[PipelineUnit],
+    ) -> (Vec<DeviceUnit>, Devices) {
+        let mut registry = Devices::default();
+        let mut units = Vec::new();
+        for Text { file, text } in &self.texts.devices {
+            let result = device::load(file, text).and_then(|devices| {
+                let doubled: Vec<_> = devices
+                    .iter()
+                    .filter_map(|device| {
+                        let other = registry.by_id.get(&device.id)?;
+                        let owner = other.place("").file;
+                        let what = format!("device `{}` belongs to {owner} already", device.id);
+                        let place = device.place("/device_id");
+                        Some(Problem::at(place, what, "keep one of the two"))
+                    })
+                    .collect();
+                if doubled.is_empty() { Ok(devices) } else { Err(doubled) }
+            });
+            let result = result.map(|devices| {
+                let count = devices.len();
+                registry.by_id.extend(devices.into_iter().map(|d| (d.id.clone(), Arc::new(d))));
+                count
+            });
+            units.push(DeviceUnit { file: file.clone(), text: text.clone(), result });
+        }
+        let known = Known::of(pipelines);
+        for device in registry.by_id.values() {
+            self.warnings.extend(known.problems(device));
+        }
+        for device in pushed.map(Pushed::devices).unwrap_or_default() {
+            if let Some(owner) = registry.by_id.get(&device.id) {
+                let owner = owner.place("").file;
+                let what = format!("device `{}` belongs to {owner}", device.id);
+                let remedy = "change it there, or remove it there and push it again";
+                self.push.push(Problem::at(device.place("/device_id"), what, remedy));
+                continue;
+            }
+            self.push.extend(known.problems(device));
+            registry.by_id.insert(device.id.clone(), device.clone());
+        }
+        (units, registry)
+    }
+}
+
+/// What pipelines read of devices; nothing is known if a pipeline is wrong, since it might
+/// read any of it.
+#[derive(Default)]
+struct Known<'p> {
+    parser_types: Vec<&'p str>,
+    /// Fields of settings.
+    fields: Vec<&'p str>,
+    stages: Vec<&'p str>,
+    is_complete: bool,
+}
+
+impl<'p> Known<'p> {
+    fn of(pipelines: &'p [PipelineUnit]) -> Self {
+        let mut known = Self { fields: vec!["session_config"], ..Self::default() };
+        for unit in pipelines {
+            let Ok(pipeline) = &unit.result else { return Self::default() };
+            known
+                .parser_types
+                .extend(pipeline.parse.iter().flat_map(|p| &p.parser_types).map(|n| &**n));
+            known
+                .fields
+                .extend(pipeline.detect.iter().filter_map(|d| d.device_settings.as_deref()));
+            known.stages.extend(pipeline.parse.iter().map(|p| &*p.stage.name));
+            known.stages.extend(pipeline.detect.iter().map(|d| &*d.stage.name));
+        }
+        for list in [&mut known.parser_types, &mut known.fields, &mut known.stages] {
+            list.sort_unstable();
+            list.dedup();
+        }
+        known.is_complete = true;
+        known
+    }
+
+    /// What of a device no pipeline reads.
+    fn problems(&self, device: &Device) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        if !self.is_complete {
+            return problems;
+        }
+        let mut check = |pointer: String, name: &str, known: &[&str], what: String, key: bool| {
+            if known.contains(&name) {
+                return;
+            }
+            let remedy = match nearest(name, known) {
+                Some(near) => format!("did you mean `{near}`? known are {}", ticked(known)),
+                None if known.is_empty() => "add a stage of this name to a pipeline".to_owned(),
+                None => format!("known are {}", ticked(known)),
+            };
+            let place = match key {
+                true => device.anchor.key_place(&pointer),
+                false => device.place(&pointer),
+            };
+            problems.push(Problem::at(place, what, remedy));
+        };
+        let name = &*device.parser_type;
+        let what = format!("no parse stage reads the parser type `{name}`");
+        check("/parser_type".to_owned(), name, &self.parser_types, what, false);
+        for name in device.fields.keys() {
+            let what = format!("no stage takes its settings from `{name}`");
+            check(format!("/{name}"), name, &self.fields, what, true);
+        }
+        for name in device.settings.keys() {
+            let what = format!("no parse or detect stage is called `{name}`");
+            let pointer = format!("/settings/{}", name.replace('~', "~0").replace('/', "~1"));
+            check(pointer, name, &self.stages, what, true);
+        }
+        problems
+    }
+}
+
+/// Two pipelines of one name would share state.
+fn taken(units: &[PipelineUnit], pipeline: &Pipeline) -> Option<Problem> {
+    let other = units.iter().filter_map(|unit| unit.result.as_ref().ok());
+    let other = other.into_iter().find(|other| other.name == pipeline.name)?;
+    let what = format!("pipeline `{}` is {} already", pipeline.name, other.file);
+    Some(Problem::of(&*pipeline.file, what, "give one of the two another `name`"))
+}
+
+fn is_file_of(shipped: &Shipped, file: &str) -> bool {
+    Path::new(file).file_stem().and_then(|stem| stem.to_str()) == Some(shipped.name)
+}
+
+#[cfg(test)]
+#[path = "load_tests.rs"]
+mod tests;
