@@ -1,1 +1,43 @@
-fn main() {}
+//! The project's own commands: `cargo xtask modules | test | demo`.
+//!
+//! Whatever they need and the machine lacks (a WebAssembly target, Mosquitto) is fetched
+//! below the target directory; nothing is installed into the system.
+
+mod debian;
+mod modules;
+mod step;
+mod wasm_target;
+mod workspace;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+#[derive(Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Builds, tests and shows Tapline"
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Builds the modules that ship, as components, into target/modules
+    Modules {
+        /// Builds the misbehaving modules of the tests too, into target/fixtures
+        #[arg(long)]
+        fixtures: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    let workspace = Workspace::find()?;
+    match Cli::parse().task {
+        Task::Modules { fixtures } => modules::build(&workspace, fixtures),
+    }
+}

@@ -1,0 +1,88 @@
+//! `cargo xtask modules`: guest crates to components.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use wit_component::ComponentEncoder;
+
+use crate::step::Step;
+use crate::wasm_target::{TARGET, Toolchain};
+use crate::workspace::{Guest, Workspace};
+
+/// Builds the modules that ship into `target/modules` and, where asked for, those of the
+/// tests into `target/fixtures`. Files that would not change are left alone, so that a
+/// build which embeds them is not repeated.
+pub(crate) fn build(workspace: &Workspace, fixtures: bool) -> Result<()> {
+    let guests: Vec<&Guest> = workspace.guests(fixtures).collect();
+    let toolchain = Toolchain::find(workspace)?;
+    let step = Step::begin_counted("modules", guests.len() as u64);
+    let built = workspace.target.join("guests");
+    let mut bytes = 0;
+    for guest in &guests {
+        // One crate type: with the `rlib` of the manifest beside it, cargo would leave
+        // link-time optimisation out.
+        step.run(
+            toolchain
+                .cargo("rustc")
+                .args(["--profile", "guest", "--lib", "--crate-type", "cdylib"])
+                .args(["--package", &guest.package])
+                .arg("--target-dir")
+                .arg(&built)
+                .current_dir(&workspace.root),
+        )?;
+        let core = built.join(TARGET).join("guest").join(format!("{}.wasm", guest.library));
+        let component = wrap(&core)?;
+        bytes += component.len();
+        let folder = if guest.fixture { workspace.fixtures() } else { workspace.modules() };
+        write_if_new(&folder, &guest.name, &component)?;
+    }
+    remove_strangers(workspace, fixtures)?;
+    step.done(&format!("{} built, {} KiB", guests.len(), bytes / 1024));
+    Ok(())
+}
+
+/// Makes a component of a core module that carries its world as metadata.
+fn wrap(core: &Path) -> Result<Vec<u8>> {
+    let bytes = fs::read(core).with_context(|| format!("cannot read {}", core.display()))?;
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&bytes)
+        .and_then(|mut encoder| encoder.encode())
+        .with_context(|| format!("{} cannot be made a component", core.display()))
+}
+
+fn write_if_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(format!("{name}.wasm"));
+    if fs::read(&path).is_ok_and(|old| old == bytes) {
+        return Ok(());
+    }
+    fs::create_dir_all(folder)?;
+    // Renamed into place: a running Tapline that watches the folder sees whole files only.
+    let fresh = folder.join(format!(".{name}.wasm.new"));
+    fs::write(&fresh, bytes)
+        .and_then(|()| fs::rename(&fresh, &path))
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// A module whose crate is gone must not be embedded any more.
+fn remove_strangers(workspace: &Workspace, fixtures: bool) -> Result<()> {
+    let folders = [(workspace.modules(), false), (workspace.fixtures(), true)];
+    for (folder, fixture) in folders.into_iter().filter(|(_, fixture)| fixtures || !fixture) {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries {
+            let path = entry?.path();
+            let known = workspace.guests(true).any(|guest| {
+                guest.fixture == fixture
+                    && path
+                        .file_name()
+                        .is_some_and(|file| file == format!("{}.wasm", guest.name).as_str())
+            });
+            if !known {
+                fs::remove_file(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
