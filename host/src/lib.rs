@@ -1,5 +1,6 @@
 //! Tapline: routes MQTT messages through pipelines of sandboxed WebAssembly modules.
 
+pub mod broker;
 pub mod config;
 pub mod message;
 pub mod module;

@@ -1,0 +1,4 @@
+//! An embedded broker.
+
+/// An embedded broker.
+pub struct EmbeddedBroker;

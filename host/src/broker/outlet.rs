@@ -1,0 +1,338 @@
+//! The publishing side: one connection that says that we are there and publishes what it is
+//! given, each publication confirmed by the broker.
+//!
+//! It keeps nothing: what cannot be published now is the caller's to try again (the outbox is
+//! the durable queue), so the broker's session ends with the connection. Neighbours: `link`
+//! uses it beside the receiving side, `simulate` by itself. Invariant: `publish` answers within
+//! its limit, and `Ok` means that the broker has it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::Clock;
+use super::backoff::Backoff;
+use super::link::Farewell;
+use super::wire::{self, Arrival, Dial, Poller, Requests, Will, WireError};
+use crate::config::site::Broker;
+use crate::message::{Properties, Publication, Timestamp};
+
+/// Publications that wait for their confirmation at a time. Brokers allow 20 by default; what
+/// is beyond would lie in the library's queue and could go out after its expiry.
+const IN_FLIGHT: usize = 20;
+/// For saying good-bye.
+const PARTING: Duration = Duration::from_secs(2);
+/// A connection that held this long was a good one: the next pause starts small again.
+const STABLE: Duration = Duration::from_secs(30);
+
+/// How a publishing connection introduces itself.
+#[derive(Clone)]
+pub struct OutletOptions {
+    pub broker: Arc<Broker>,
+    pub client_id: String,
+    pub presence: Option<Presence>,
+    pub clock: Clock,
+}
+
+/// Retained messages that tell others whether we are there: birth after connecting, will when
+/// the connection breaks.
+#[derive(Clone, Debug)]
+pub struct Presence {
+    pub topic: String,
+    pub online: Vec<u8>,
+    pub offline: Vec<u8>,
+    pub qos: u8,
+}
+
+/// Why a publication did not reach the broker, or may not have.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// Not sent; try again later.
+    #[error("the broker is not connected{}", .0.as_deref().map(|why| format!(": {why}")).unwrap_or_default())]
+    NotConnected(Option<String>),
+    /// Sent perhaps; try again with the same id.
+    #[error("no confirmation within {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
+    /// Sent perhaps; try again with the same id.
+    #[error("the connection broke before the confirmation came")]
+    Broken,
+    /// Not sent, and never to be.
+    #[error("it expired before the broker could take it")]
+    Expired,
+    /// For good.
+    #[error("the broker refuses it: {reason} (0x{code:02x})")]
+    Refused { code: u8, reason: &'static str },
+    /// For good.
+    #[error("`{0}` is not a topic to publish to")]
+    Topic(String),
+    /// For good.
+    #[error("its {size} bytes are over the broker's limit of {limit}")]
+    TooLarge { size: usize, limit: u32 },
+}
+
+impl PublishError {
+    /// Whether trying again can help.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, Self::NotConnected(_) | Self::TimedOut(_) | Self::Broken)
+    }
+}
+
+/// A running publishing connection.
+pub struct Outlet {
+    way: watch::Receiver<Option<Way>>,
+    stop: watch::Sender<Option<Farewell>>,
+    trouble: Arc<Mutex<Option<(Timestamp, String)>>>,
+    in_flight: Semaphore,
+    task: Option<JoinHandle<()>>,
+    abort: AbortHandle,
+}
+
+/// A connection that stands.
+#[derive(Clone)]
+struct Way {
+    requests: Requests,
+    largest_packet: Option<u32>,
+}
+
+impl Outlet {
+    /// Starts connecting, without end until [`stop`](Self::stop). Needs a tokio runtime.
+    pub fn start(options: OutletOptions) -> Self {
+        let (way_tx, way) = watch::channel(None);
+        let (stop, stop_rx) = watch::channel(None);
+        let trouble = Arc::new(Mutex::new(None));
+        let task = Task {
+            options,
+            way: way_tx,
+            stop: stop_rx,
+            trouble: Arc::clone(&trouble),
+            retained_will: true,
+        };
+        let task = tokio::spawn(task.run());
+        let abort = task.abort_handle();
+        Self { way, stop, trouble, in_flight: Semaphore::new(IN_FLIGHT), task: Some(task), abort }
+    }
+
+    /// Publishes and waits for PUBACK, PUBCOMP or, at QoS 0, for the network to take it, at most
+    /// for `limit`. With `expiry` it is not sent later than that, and the broker is told what is
+    /// left of it (MQTT 5).
+    pub async fn publish(
+        &self,
+        publication: &Publication,
+        expiry: Option<Duration>,
+        limit: Duration,
+    ) -> Result<(), PublishError> {
+        let begun = Instant::now();
+        let deadline = begun + limit;
+        let permit = timeout_at(deadline, self.in_flight.acquire()).await;
+        let Ok(Ok(_permit)) = permit else { return Err(PublishError::TimedOut(limit)) };
+        let mut way = self.way.clone();
+        let ready = timeout_at(deadline, way.wait_for(Option::is_some)).await;
+        let Some(way) = ready.ok().and_then(Result::ok).and_then(|way| way.clone()) else {
+            return Err(PublishError::NotConnected(self.last_trouble().map(|(_, words)| words)));
+        };
+        let left = expiry.map(|expiry| expiry.saturating_sub(begun.elapsed()));
+        if left == Some(Duration::ZERO) {
+            return Err(PublishError::Expired);
+        }
+        let size = publication.topic.len() + publication.payload.len() + 16;
+        if let Some(limit) = way.largest_packet.filter(|limit| size > *limit as usize) {
+            return Err(PublishError::TooLarge { size, limit });
+        }
+        let confirmation =
+            way.requests.publish(publication, left).map_err(|error| match error {
+                WireError::Topic(topic) => PublishError::Topic(topic),
+                _ => PublishError::Broken,
+            })?;
+        match timeout_at(deadline, confirmation).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(WireError::Rejected(refusal))) => {
+                Err(PublishError::Refused { code: refusal.code, reason: refusal.words })
+            }
+            Ok(Err(_)) => Err(PublishError::Broken),
+            Err(_) => Err(PublishError::TimedOut(limit)),
+        }
+    }
+
+    /// Whether the connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.way.borrow().is_some()
+    }
+
+    /// Waits until the connection stands, at most for `limit`; the last trouble otherwise.
+    pub async fn connected(&self, limit: Duration) -> Result<(), PublishError> {
+        let mut way = self.way.clone();
+        let ready = timeout(limit, way.wait_for(Option::is_some)).await;
+        match ready {
+            Ok(Ok(_)) => Ok(()),
+            _ => Err(PublishError::NotConnected(self.last_trouble().map(|(_, words)| words))),
+        }
+    }
+
+    /// The last trouble, also after it is over.
+    pub fn last_trouble(&self) -> Option<(Timestamp, String)> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the connection: with the offline message and DISCONNECT, or by vanishing, upon which
+    /// the broker publishes the will.
+    pub async fn stop(mut self, farewell: Farewell) {
+        self.stop.send_replace(Some(farewell));
+        if let Some(task) = self.task.take() {
+            // The task ends by itself within its limits; a panic in it was logged by the runtime.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Outlet {
+    fn drop(&mut self) {
+        self.abort.abort();
+    }
+}
+
+struct Task {
+    options: OutletOptions,
+    way: watch::Sender<Option<Way>>,
+    stop: watch::Receiver<Option<Farewell>>,
+    trouble: Arc<Mutex<Option<(Timestamp, String)>>>,
+    retained_will: bool,
+}
+
+impl Task {
+    async fn run(mut self) {
+        let mut backoff = Backoff::new();
+        loop {
+            let begun = Instant::now();
+            let ended = self.connect_and_serve().await;
+            self.way.send_replace(None);
+            let Err(error) = ended else { return };
+            if begun.elapsed() > STABLE {
+                backoff = Backoff::new();
+            }
+            let pause = match error {
+                // No pause: the next attempt goes without it.
+                WireError::NoRetainedWill if self.retained_will => {
+                    self.retained_will = false;
+                    Duration::ZERO
+                }
+                WireError::TakenOver(_) => backoff.pause_after_takeover(),
+                _ => backoff.pause(),
+            };
+            self.note(&error, pause);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                _ = wait_for_stop(&mut self.stop) => return,
+            }
+        }
+    }
+
+    fn note(&self, error: &WireError, pause: Duration) {
+        let words = super::chain(error);
+        tracing::warn!(
+            broker = %self.options.broker.name, client_id = %self.options.client_id,
+            error = %words, retry_in_ms = pause.as_millis() as u64, "mqtt_connection_failed"
+        );
+        let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        *trouble = Some(((self.options.clock)(), words));
+    }
+
+    /// `Ok` when told to stop.
+    async fn connect_and_serve(&mut self) -> Result<(), WireError> {
+        let dial = self.dial();
+        let limit = dial.broker.connect_timeout;
+        let (requests, mut poller) = wire::open_off_thread(dial).await?;
+        let arrival = tokio::select! {
+            arrival = timeout(limit, poller.poll()) => arrival.map_err(|_| WireError::Timeout(limit))??,
+            _ = wait_for_stop(&mut self.stop) => return Ok(()),
+        };
+        let Arrival::Connected { largest_packet, .. } = arrival else {
+            return Err(WireError::Other("the broker did not answer CONNECT".to_owned()));
+        };
+        tracing::info!(broker = %self.options.broker.name, client_id = %self.options.client_id, "mqtt_connected");
+        if let Some(presence) = &self.options.presence {
+            // Not waited for: a broker that refuses it still takes publications.
+            drop(requests.publish(&presence.says(&presence.online), None)?);
+        }
+        self.way.send_replace(Some(Way { requests: requests.clone(), largest_packet }));
+        let farewell = {
+            let stop = wait_for_stop(&mut self.stop);
+            tokio::pin!(stop);
+            loop {
+                let poll = poller.poll();
+                tokio::pin!(poll);
+                tokio::select! {
+                    farewell = &mut stop => break farewell,
+                    arrival = &mut poll => { arrival?; }
+                }
+            }
+        };
+        self.way.send_replace(None);
+        if farewell != Farewell::Vanish {
+            self.take_leave(&requests, &mut poller).await;
+        }
+        Ok(())
+    }
+
+    async fn take_leave(&self, requests: &Requests, poller: &mut Poller) {
+        let parting = async {
+            if let Some(presence) = &self.options.presence {
+                if let Ok(mut confirmed) = requests.publish(&presence.says(&presence.offline), None)
+                {
+                    loop {
+                        tokio::select! {
+                            _ = &mut confirmed => break,
+                            arrival = poller.poll() => if arrival.is_err() { return },
+                        }
+                    }
+                }
+            }
+            requests.disconnect(None);
+            while poller.poll().await.is_ok() {}
+        };
+        // Whoever does not answer in time is left without a word.
+        let _ = timeout(PARTING, parting).await;
+    }
+
+    fn dial(&self) -> Dial {
+        let broker = Arc::clone(&self.options.broker);
+        let will = self.options.presence.as_ref().map(|presence| Will {
+            topic: presence.topic.clone(),
+            payload: presence.offline.clone().into(),
+            qos: presence.qos,
+            retain: self.retained_will,
+        });
+        Dial {
+            client_id: self.options.client_id.clone(),
+            clean: true,
+            session_expiry: 0,
+            manual_acks: false,
+            packet_limit: broker.max_packet as usize + wire::HEADROOM,
+            will,
+            broker,
+        }
+    }
+}
+
+impl Presence {
+    fn says(&self, payload: &[u8]) -> Publication {
+        Publication {
+            broker: None,
+            topic: self.topic.clone(),
+            payload: payload.to_vec(),
+            qos: self.qos,
+            retain: true,
+            properties: Properties::default(),
+        }
+    }
+}
+
+/// Waits until a farewell is asked for; a link that was dropped vanishes.
+pub(super) async fn wait_for_stop(stop: &mut watch::Receiver<Option<Farewell>>) -> Farewell {
+    match stop.wait_for(Option::is_some).await {
+        Ok(farewell) => (*farewell).unwrap_or(Farewell::Vanish),
+        Err(_) => Farewell::Vanish,
+    }
+}

@@ -1,0 +1,273 @@
+//! The seam between a link and the MQTT library: one small interface over MQTT 5 and 3.1.1.
+//!
+//! A [`Dial`] says everything about one connection; [`open`] makes the pair of [`Requests`]
+//! (queue something, never waits) and [`Poller`] (drive the connection). Each connection gets a
+//! pair of its own, so that nothing that was queued for one can reach the next. Neighbours:
+//! `receive`, `outlet` and `probe` above. Invariant: no type of the library leaves this folder.
+
+mod reason;
+mod tls;
+mod v4;
+mod v5;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::Subscription;
+use crate::config::site::{Broker, MqttVersion};
+use crate::message::{Properties, Publication};
+
+/// More than any broker keeps in flight to one client: packet ids end at 65535.
+const QUEUE: usize = 70_000;
+/// How far the library's packet limit lies above what CONNECT announces, so that the broker's
+/// count and ours never differ to our harm.
+pub(super) const HEADROOM: usize = 64 * 1024;
+/// What an MQTT packet may weigh at most.
+const LARGEST: usize = 268_435_460;
+
+/// Everything about one connection.
+pub(super) struct Dial {
+    pub broker: Arc<Broker>,
+    pub client_id: String,
+    /// Ask for a new session, and let it end with the connection unless `session_expiry` says
+    /// otherwise.
+    pub clean: bool,
+    /// Seconds that the broker keeps the session (MQTT 5).
+    pub session_expiry: u32,
+    pub manual_acks: bool,
+    /// Packets larger than this end the connection; above what CONNECT announces.
+    pub packet_limit: usize,
+    pub will: Option<Will>,
+}
+
+/// What the broker publishes for us when the connection ends without a farewell.
+#[derive(Clone, Debug)]
+pub(super) struct Will {
+    pub topic: String,
+    pub payload: Bytes,
+    pub qos: u8,
+    pub retain: bool,
+}
+
+impl Dial {
+    fn address(&self) -> String {
+        let host = &self.broker.host;
+        // An IPv6 address needs brackets before a port can follow.
+        if host.contains(':') && !host.starts_with('[') {
+            format!("[{host}]")
+        } else {
+            host.clone()
+        }
+    }
+
+    /// `ws://…` or `wss://…`; the path is the one that brokers agree on.
+    fn websocket_url(&self, scheme: &str) -> String {
+        format!("{scheme}://{}:{}/mqtt", self.address(), self.broker.port)
+    }
+
+    fn keep_alive_seconds(&self) -> u16 {
+        u16::try_from(self.broker.keep_alive.as_secs()).unwrap_or(u16::MAX)
+    }
+
+    fn packet_limit(&self) -> usize {
+        self.packet_limit.clamp(1024, LARGEST)
+    }
+
+    fn tls(&self) -> Result<tls::ClientConfig, WireError> {
+        tls::client_config(self.broker.tls.as_ref())
+    }
+}
+
+/// Prepares a connection; the first [`Poller::poll`] makes it.
+pub(super) fn open(dial: &Dial) -> Result<(Requests, Poller), WireError> {
+    match dial.broker.version {
+        MqttVersion::V5 => {
+            let (client, events) = v5::open(dial)?;
+            Ok((Requests::V5(client), Poller::V5(Box::new(events))))
+        }
+        MqttVersion::V311 => {
+            let (client, events) = v4::open(dial)?;
+            Ok((Requests::V4(client), Poller::V4(Box::new(events))))
+        }
+    }
+}
+
+/// As [`open`], but reads the files of TLS where blocking does no harm.
+pub(super) async fn open_off_thread(dial: Dial) -> Result<(Requests, Poller), WireError> {
+    tokio::task::spawn_blocking(move || open(&dial)).await.unwrap_or(Err(WireError::Over))
+}
+
+/// Drives one connection. Dropping it closes the socket without DISCONNECT.
+pub(super) enum Poller {
+    V5(Box<v5::Events>),
+    V4(Box<v4::Events>),
+}
+
+impl Poller {
+    /// Works until something arrives. The library may lose a request when this is dropped half
+    /// way: hold on to the future until it is ready, or give the connection up.
+    pub(super) async fn poll(&mut self) -> Result<Arrival, WireError> {
+        match self {
+            Self::V5(events) => events.poll().await,
+            Self::V4(events) => events.poll().await,
+        }
+    }
+}
+
+/// What came in.
+#[derive(Debug)]
+pub(super) enum Arrival {
+    Connected {
+        session_present: bool,
+        largest_packet: Option<u32>,
+    },
+    Message(Inbound),
+    /// Another packet of the broker, which shows that it is alive.
+    Sign,
+    /// Something left; says nothing about the broker.
+    Sent,
+}
+
+/// A PUBLISH.
+#[derive(Debug)]
+pub(super) struct Inbound {
+    pub topic: Arc<str>,
+    pub payload: Bytes,
+    pub qos: u8,
+    pub retain: bool,
+    pub dup: bool,
+    pub packet_id: u16,
+    pub properties: Option<Properties>,
+}
+
+/// An answer that the broker still owes.
+pub(super) type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+/// Per filter the QoS granted, or why not.
+pub(super) type Granted = Result<Vec<Result<u8, Refusal>>, WireError>;
+/// The broker's confirmation of a publication.
+pub(super) type Confirmed = Result<(), WireError>;
+
+/// Why a broker refused one thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub code: u8,
+    pub words: &'static str,
+}
+
+/// Queues requests on one connection; nothing here waits.
+#[derive(Clone)]
+pub(super) enum Requests {
+    V5(v5::Client),
+    V4(v4::Client),
+}
+
+impl Requests {
+    /// Acknowledges a packet; `false` if the queue has no room.
+    pub(super) fn ack(&self, qos: u8, packet_id: u16) -> bool {
+        match self {
+            Self::V5(client) => v5::ack(client, qos, packet_id),
+            Self::V4(client) => v4::ack(client, qos, packet_id),
+        }
+    }
+
+    /// Subscribes all `filters` in one packet; they must be valid.
+    pub(super) fn subscribe(
+        &self,
+        filters: &[(String, Subscription)],
+    ) -> Result<Pending<Granted>, WireError> {
+        match self {
+            Self::V5(client) => v5::subscribe(client, filters),
+            Self::V4(client) => v4::subscribe(client, filters),
+        }
+    }
+
+    /// Gives all `filters` up in one packet.
+    pub(super) fn unsubscribe(&self, filters: &[String]) -> Result<Pending<Confirmed>, WireError> {
+        match self {
+            Self::V5(client) => v5::unsubscribe(client, filters),
+            Self::V4(client) => v4::unsubscribe(client, filters),
+        }
+    }
+
+    /// Publishes; the answer is PUBACK, PUBCOMP, or that it went to the network (QoS 0).
+    pub(super) fn publish(
+        &self,
+        publication: &Publication,
+        expiry: Option<Duration>,
+    ) -> Result<Pending<Confirmed>, WireError> {
+        match self {
+            Self::V5(client) => v5::publish(client, publication, expiry),
+            Self::V4(client) => v4::publish(client, publication),
+        }
+    }
+
+    /// Queues a DISCONNECT behind what is queued already. `session_expiry` replaces how long
+    /// the session is kept (MQTT 5).
+    pub(super) fn disconnect(&self, session_expiry: Option<u32>) -> bool {
+        match self {
+            Self::V5(client) => v5::disconnect(client, session_expiry),
+            Self::V4(client) => v4::disconnect(client),
+        }
+    }
+}
+
+/// Why a connection cannot be made or ended, in words for a person.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WireError {
+    #[error("the broker refused the connection: {0}")]
+    Refused(&'static str),
+    #[error("the broker does not keep retained messages, which the will asks for")]
+    NoRetainedWill,
+    #[error("another client uses the client id `{0}` and took the session over")]
+    TakenOver(String),
+    #[error("the broker ended the connection: {0}")]
+    Disconnected(String),
+    #[error("the broker closed the connection")]
+    Closed,
+    #[error("a packet of {size} bytes is over the limit of {limit}")]
+    TooLarge { size: usize, limit: usize },
+    #[error("cannot read `{path}`")]
+    File { path: String, source: std::io::Error },
+    #[error("{0}")]
+    Tls(String),
+    #[error("no answer within {}", humantime::format_duration(*.0))]
+    Timeout(Duration),
+    #[error("`{0}` is not a valid topic")]
+    Topic(String),
+    #[error("the broker refused it: {} (0x{:02x})", .0.words, .0.code)]
+    Rejected(Refusal),
+    #[error("{0}")]
+    Other(String),
+    #[error("the connection was given up")]
+    Over,
+}
+
+/// An input/output error without the library's wrapping.
+fn io_words(error: &std::io::Error) -> WireError {
+    use std::io::ErrorKind;
+    match error.kind() {
+        ErrorKind::ConnectionReset
+        | ErrorKind::ConnectionAborted
+        | ErrorKind::BrokenPipe
+        | ErrorKind::UnexpectedEof => WireError::Closed,
+        ErrorKind::ConnectionRefused => {
+            WireError::Other("nothing listens at the broker's address".to_owned())
+        }
+        _ => WireError::Other(error.to_string()),
+    }
+}
+
+/// What is said of a filter that the library would not even send.
+pub(super) const NOT_A_FILTER: Refusal =
+    Refusal { code: 0x8f, words: "it is not a valid topic filter" };
+
+/// Whether a broker can be asked for this filter.
+pub(super) fn is_filter(filter: &str) -> bool {
+    rumqttc_v5::valid_filter(filter)
+        && filter.len() <= usize::from(u16::MAX)
+        && !filter.contains('\0')
+}
