@@ -9,17 +9,21 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::device::{self, Device};
+use super::device;
 use super::environment::Env;
 use super::layers::Origins;
 use super::pipeline::{self, Pipeline};
 use super::problem::Problem;
 use super::push::Pushed;
-use super::schema::{nearest, ticked};
+use super::schema::ticked;
 use super::shipped::{SHIPPED, Shipped};
 use super::site::{self, Site};
 use super::{Config, Devices};
 use crate::message::Timestamp;
+
+mod known;
+
+use known::Known;
 
 /// Everything that a site directory says, as text.
 #[derive(Clone, Debug, Default)]
@@ -153,6 +157,14 @@ impl Texts {
         self.unreadable.iter().find(is_site)
     }
 
+    /// Those of a folder, by file.
+    fn unreadable_in(&self, folder: &str) -> impl Iterator<Item = (Arc<str>, Vec<Problem>)> {
+        self.unreadable.iter().filter_map(move |problem| {
+            let file = problem.origin.as_deref().filter(|file| file.starts_with(folder))?;
+            Some((file.to_string_lossy().into(), vec![problem.clone()]))
+        })
+    }
+
     /// A file that a pipeline names.
     fn open(&self, file: &str) -> io::Result<String> {
         match (self.schemas.get(file), &self.dir) {
@@ -176,7 +188,7 @@ pub fn check(texts: &Texts, around: Around<'_>) -> Checked {
             now: around.now,
         },
     );
-    let mut check = Check { texts, warnings: texts.unreadable.clone(), push: Vec::new() };
+    let mut check = Check { texts, warnings: Vec::new(), push: Vec::new() };
     let (site, shipped, topics, origins) = match site {
         Ok(loaded) => {
             check.warnings.extend(loaded.warnings);
@@ -262,8 +274,11 @@ impl Check<'_> {
             }
             units.push(PipelineUnit { file: file.clone(), text: text.clone(), result });
         }
+        for (file, problems) in texts.unreadable_in("pipelines") {
+            units.push(PipelineUnit { file, text: "".into(), result: Err(problems) });
+        }
         for one in SHIPPED {
-            let replaced = texts.pipelines.iter().any(|text| is_file_of(one, &text.file));
+            let replaced = units.iter().any(|unit| is_file_of(one, &unit.file));
             let wanted = shipped.is_none_or(|names| names.iter().any(|name| name == one.name));
             if replaced || !wanted {
                 continue;
@@ -328,6 +343,9 @@ impl Check<'_> {
             });
             units.push(DeviceUnit { file: file.clone(), text: text.clone(), result });
         }
+        for (file, problems) in self.texts.unreadable_in("devices") {
+            units.push(DeviceUnit { file, text: "".into(), result: Err(problems) });
+        }
         let known = Known::of(pipelines);
         for device in registry.by_id.values() {
             self.warnings.extend(known.problems(device));
@@ -344,76 +362,6 @@ impl Check<'_> {
             registry.by_id.insert(device.id.clone(), device.clone());
         }
         (units, registry)
-    }
-}
-
-/// What pipelines read of devices; nothing is known if a pipeline is wrong, since it might
-/// read any of it.
-#[derive(Default)]
-struct Known<'p> {
-    parser_types: Vec<&'p str>,
-    /// Fields of settings.
-    fields: Vec<&'p str>,
-    stages: Vec<&'p str>,
-    is_complete: bool,
-}
-
-impl<'p> Known<'p> {
-    fn of(pipelines: &'p [PipelineUnit]) -> Self {
-        let mut known = Self { fields: vec!["session_config"], ..Self::default() };
-        for unit in pipelines {
-            let Ok(pipeline) = &unit.result else { return Self::default() };
-            known
-                .parser_types
-                .extend(pipeline.parse.iter().flat_map(|p| &p.parser_types).map(|n| &**n));
-            known
-                .fields
-                .extend(pipeline.detect.iter().filter_map(|d| d.device_settings.as_deref()));
-            known.stages.extend(pipeline.parse.iter().map(|p| &*p.stage.name));
-            known.stages.extend(pipeline.detect.iter().map(|d| &*d.stage.name));
-        }
-        for list in [&mut known.parser_types, &mut known.fields, &mut known.stages] {
-            list.sort_unstable();
-            list.dedup();
-        }
-        known.is_complete = true;
-        known
-    }
-
-    /// What of a device no pipeline reads.
-    fn problems(&self, device: &Device) -> Vec<Problem> {
-        let mut problems = Vec::new();
-        if !self.is_complete {
-            return problems;
-        }
-        let mut check = |pointer: String, name: &str, known: &[&str], what: String, key: bool| {
-            if known.contains(&name) {
-                return;
-            }
-            let remedy = match nearest(name, known) {
-                Some(near) => format!("did you mean `{near}`? known are {}", ticked(known)),
-                None if known.is_empty() => "add a stage of this name to a pipeline".to_owned(),
-                None => format!("known are {}", ticked(known)),
-            };
-            let place = match key {
-                true => device.anchor.key_place(&pointer),
-                false => device.place(&pointer),
-            };
-            problems.push(Problem::at(place, what, remedy));
-        };
-        let name = &*device.parser_type;
-        let what = format!("no parse stage reads the parser type `{name}`");
-        check("/parser_type".to_owned(), name, &self.parser_types, what, false);
-        for name in device.fields.keys() {
-            let what = format!("no stage takes its settings from `{name}`");
-            check(format!("/{name}"), name, &self.fields, what, true);
-        }
-        for name in device.settings.keys() {
-            let what = format!("no parse or detect stage is called `{name}`");
-            let pointer = format!("/settings/{}", name.replace('~', "~0").replace('/', "~1"));
-            check(pointer, name, &self.stages, what, true);
-        }
-        problems
     }
 }
 

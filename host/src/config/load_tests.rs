@@ -197,3 +197,33 @@ fn a_fresh_site_is_right_and_is_not_overwritten() {
     let checked = check(&texts, around(&env, None));
     assert!(checked.problems().is_empty(), "{:#?}", said(&checked.problems()));
 }
+
+#[test]
+fn a_file_that_is_no_text_is_a_unit_that_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["pipelines", "devices"] {
+        std::fs::create_dir(dir.path().join(folder)).unwrap();
+        std::fs::write(dir.path().join(folder).join("a.toml"), b"name = \"\xff\"").unwrap();
+        std::fs::write(dir.path().join(folder).join(".a.toml.swp"), b"\xff").unwrap();
+    }
+    let checked = check(&Texts::read(dir.path()), around(&Env::new(), None));
+    let said = said(&checked.problems());
+    assert_eq!(said.len(), 2, "{said:#?}");
+    assert!(said[0].starts_with("pipelines/a.toml: cannot be read: "), "{said:#?}");
+    assert_eq!(checked.config().unwrap().pipelines.len(), 1, "the shipped one runs");
+    std::fs::write(dir.path().join("tapline.toml"), b"\xff").unwrap();
+    let checked = check(&Texts::read(dir.path()), around(&Env::new(), None));
+    assert!(checked.site.is_err() && checked.config().is_none());
+}
+
+#[test]
+fn a_copy_of_a_shipped_pipeline_says_whether_the_original_changed() {
+    let shipped = &SHIPPED[0];
+    assert_eq!(shipped.compared_with(&shipped.copy()), None);
+    let edited = shipped.copy().replace("100", "50");
+    let (_, remedy) = shipped.compared_with(&edited).unwrap();
+    assert!(remedy.ends_with("it is the one that this was copied from"), "{remedy}");
+    let older = edited.replace(&shipped.version(), "0123456789ab");
+    let (_, remedy) = shipped.compared_with(&older).unwrap();
+    assert!(remedy.contains("changed since it was copied"), "{remedy}");
+}

@@ -25,6 +25,7 @@ pub mod shipped;
 pub mod site;
 pub mod topic;
 mod units;
+mod wording;
 
 use std::sync::Arc;
 
@@ -32,7 +33,7 @@ pub use device::Devices;
 pub use load::{Around, Checked, Texts, check};
 pub use pipeline::Pipeline;
 pub use problem::{Place, Problem};
-pub use render::{Look, Severity, render};
+pub use render::{Look, Severity, render, report};
 pub use schema::check_against;
 pub use site::Site;
 

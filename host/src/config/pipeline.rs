@@ -14,6 +14,7 @@ use super::topic::Pattern;
 mod build;
 mod file;
 mod references;
+mod stage;
 mod take;
 
 pub(super) use build::SHAPE;
@@ -93,6 +94,18 @@ pub struct Settings {
     pub value: Map<String, Value>,
     /// Where they are written.
     pub anchor: Anchor,
+}
+
+impl Stage {
+    /// The problem with a module that is not there.
+    pub fn missing_module(&self, known: &[&str]) -> Problem {
+        let name = &self.module;
+        let remedy = match schema::nearest(name, known) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("put modules/{name}.wasm into the site directory"),
+        };
+        Problem::at(self.module_place.clone(), format!("no module is called `{name}`"), remedy)
+    }
 }
 
 impl Settings {

@@ -34,6 +34,26 @@ pub fn render(problems: &[Problem], severity: Severity, look: Look) -> String {
     text
 }
 
+/// What `tapline check` says: warnings, problems, and a line that counts both.
+pub fn report(problems: &[Problem], warnings: &[Problem], look: Look) -> String {
+    let mut text = render(warnings, Severity::Warning, look);
+    text.push_str(&render(problems, Severity::Error, look));
+    let count = |number: usize, noun: &str| match number {
+        1 => format!("1 {noun}"),
+        number => format!("{number} {noun}s"),
+    };
+    match (problems.len(), warnings.len()) {
+        (0, 0) => text.push_str("fine\n"),
+        (0, warnings) => text.push_str(&format!("fine, with {}\n", count(warnings, "warning"))),
+        (problems, 0) => text.push_str(&format!("{}\n", count(problems, "problem"))),
+        (problems, warnings) => {
+            let (problems, warnings) = (count(problems, "problem"), count(warnings, "warning"));
+            text.push_str(&format!("{problems}, {warnings}\n"));
+        }
+    }
+    text
+}
+
 fn group(problem: &Problem, severity: Severity) -> Group<'_> {
     let level = match severity {
         Severity::Error => Level::ERROR,

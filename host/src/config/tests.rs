@@ -190,3 +190,52 @@ fn every_kind_of_file_has_a_schema() {
 fn every_problem_of_a_pipeline_file_has_place_and_remedy() {
     check_cases("pipeline", pipeline_text);
 }
+
+#[test]
+fn a_report_counts_what_it_says() {
+    let problem = Problem::of("a", "what", "remedy");
+    for (problems, warnings, last) in [
+        (0, 0, "fine"),
+        (0, 1, "fine, with 1 warning"),
+        (2, 0, "2 problems"),
+        (1, 2, "1 problem, 2 warnings"),
+    ] {
+        let (problems, warnings) =
+            (vec![problem.clone(); problems], vec![problem.clone(); warnings]);
+        assert_eq!(report(&problems, &warnings, Look::Plain).lines().last(), Some(last));
+    }
+}
+
+/// Cut and bent texts of every kind are refused or read, and what is wrong can be shown.
+#[test]
+fn no_text_makes_it_panic() {
+    let push = r#"{"mqtt": {"broker": "b", "password": "gehéim"}, "devices": [{"device_id": "ä",
+        "machine_name": "Ü", "mqtt_topic": "a/ß", "parser_type": "x", "labels": {"a": "\u00e4"}}]}"#;
+    let yaml =
+        "mqtt:\n  broker: bü\ndevices:\n- device_id: ä\n  machine_name: A\n  mqtt_topic: t\n";
+    let texts = [
+        ("p.toml", example("cold-chain.toml")),
+        ("p.toml", example_pipeline().to_owned()),
+        ("s.toml", example("tapline.toml")),
+        ("d.toml", example("devices.toml")),
+        ("c.json", push.to_owned()),
+        ("c.yaml", yaml.to_owned()),
+    ];
+    let bends =
+        ["\"", "[", "]]", "{", "=", "\n", "ü", "'", "\0", "#", ".", "1e999", "\u{feff}", "\r"];
+    for (file, text) in texts {
+        for at in (0..text.len()).filter(|at| text.is_char_boundary(*at)).step_by(7) {
+            let bend = bends[at / 7 % bends.len()];
+            let bent = [text[..at].to_owned(), format!("{}{bend}{}", &text[..at], &text[at..])];
+            for text in bent {
+                let shown = match &file[..1] {
+                    "p" => pipeline_text(file, &text),
+                    "s" => site_text(file, &text),
+                    "d" => text_of(device::load(file, &text).map(|_| Vec::new())),
+                    _ => push_text(file, &text),
+                };
+                assert!(!shown.contains("gehéim"), "{shown}");
+            }
+        }
+    }
+}

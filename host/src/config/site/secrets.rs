@@ -23,15 +23,17 @@ impl Build<'_> {
         };
         let expires = self.expiry(at, &reference);
         let value = match (reference.env, reference.file) {
-            (Some(variable), None) => match self.around.env.get(&variable) {
-                Some(value) => Some(value.clone()),
-                None => {
-                    let what = format!("environment variable `{variable}` is not set");
-                    let remedy = "set it where Tapline is started, or in `.env`";
-                    self.reader.problem(&format!("{at}/env"), what, remedy);
-                    None
+            (Some(variable), None) => {
+                match self.around.env.get(&variable).filter(|v| !v.is_empty()) {
+                    Some(value) => Some(value.clone()),
+                    None => {
+                        let what = format!("environment variable `{variable}` is not set");
+                        let remedy = "set it where Tapline is started, or in `.env`";
+                        self.reader.problem(&format!("{at}/env"), what, remedy);
+                        None
+                    }
                 }
-            },
+            }
             (None, Some(file)) => match secret::read_file(&self.path(&file)) {
                 Ok(value) => Some(value),
                 Err(error) => {
