@@ -2,6 +2,7 @@
 
 pub mod broker;
 pub mod config;
+pub mod delivery;
 pub mod message;
 pub mod module;
 pub mod store;

@@ -50,6 +50,15 @@ impl Store {
         })
     }
 
+    /// The last row of the outbox, whatever sink it belongs to.
+    pub fn outbox_last(&self) -> Result<RowId, StoreError> {
+        self.read(|connection| {
+            let mut select =
+                connection.prepare_cached("SELECT COALESCE(MAX(row), 0) FROM outbox")?;
+            Ok(RowId(select.query_row([], |row| row.get(0))?))
+        })
+    }
+
     /// At most `limit` rows of `sink` that were added after `after`, in commit order.
     pub fn outbox_since(
         &self,

@@ -1,0 +1,316 @@
+//! Sends a module's request with the host's credentials, and nothing but that.
+//!
+//! Invariants: requests go below the endpoint's base URL only; no redirect is followed and
+//! no proxy taken from the environment; what comes back has a bounded size and none of the
+//! endpoint's secrets in it.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::site::{Endpoint, Secret};
+use crate::message::Rejection;
+use crate::module::sink::{Escaping, Part, Request, Response};
+
+/// Bytes of an answer that are read at most.
+const LONGEST_ANSWER: usize = 1 << 20;
+
+/// Headers that belong to the host or to the connection.
+const RESERVED: [&str; 10] = [
+    "authorization",
+    "connection",
+    "content-length",
+    "cookie",
+    "host",
+    "proxy-authorization",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+    "x-odoo-database",
+];
+
+const METHODS: [&str; 5] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+/// What became of a request that got no answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum SendError {
+    /// Nothing was sent: refused, no route, no name, TLS.
+    Unreachable(String),
+    /// It may have taken effect: time-out, connection cut, an answer that is too long.
+    Unknown(String),
+    /// The module asks for what no request may do.
+    Forbidden(Rejection),
+}
+
+/// Sends requests; in tests without a network.
+pub(super) trait Transport: Send + Sync {
+    fn send(&self, request: Request) -> Sending<'_>;
+}
+
+pub(super) type Sending<'a> =
+    Pin<Box<dyn Future<Output = Result<Response, SendError>> + Send + 'a>>;
+
+/// An endpoint and a client for it.
+pub(super) struct Http {
+    client: reqwest::Client,
+    endpoint: Arc<Endpoint>,
+    base: String,
+    body_secrets: Vec<(String, Secret)>,
+}
+
+impl Http {
+    /// Prepares to send to `endpoint`.
+    ///
+    /// # Errors
+    /// In words for a person: no URL, an authority that cannot be read.
+    pub(super) fn new(
+        endpoint: Arc<Endpoint>,
+        body_secrets: Vec<(String, Secret)>,
+    ) -> Result<Self, String> {
+        let Some(base) = endpoint.url.clone() else { return Err("no endpoint".into()) };
+        // Only the first call in a process does something.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut builder = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .referer(false)
+            .user_agent(concat!("tapline/", env!("CARGO_PKG_VERSION")))
+            .connect_timeout(endpoint.connect_timeout)
+            .timeout(endpoint.timeout)
+            .pool_idle_timeout(Duration::from_secs(30));
+        if let Some(ca) = &endpoint.ca {
+            let pem = std::fs::read(ca)
+                .map_err(|error| format!("`{}` cannot be read: {error}", ca.display()))?;
+            let authorities = reqwest::Certificate::from_pem_bundle(&pem)
+                .map_err(|error| format!("`{}` holds no certificate: {error}", ca.display()))?;
+            builder = builder.tls_certs_only(authorities);
+        }
+        let client =
+            builder.build().map_err(|error| format!("no HTTP client: {}", chain(&error)))?;
+        Ok(Self { client, endpoint, base: base.trim_end_matches('/').to_owned(), body_secrets })
+    }
+
+    fn build(&self, request: Request) -> Result<reqwest::RequestBuilder, Rejection> {
+        let forbidden = |what: String| Rejection::new("forbidden-request", what);
+        if !METHODS.contains(&&*request.method) {
+            return Err(forbidden(format!("method `{}` is not allowed", request.method)));
+        }
+        if !is_below(&request.path) {
+            return Err(forbidden(format!(
+                "path `{}` does not stay below the endpoint's URL",
+                excerpt(request.path.as_bytes())
+            )));
+        }
+        let method = reqwest::Method::from_bytes(request.method.as_bytes())
+            .map_err(|_| forbidden("the method is none".into()))?;
+        let mut headers = HeaderMap::new();
+        for (name, value) in &request.headers {
+            if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+                return Err(forbidden(format!("header `{name}` belongs to the host")));
+            }
+            let (Ok(name), Ok(value)) =
+                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+            else {
+                return Err(forbidden(format!("header `{}` is none", excerpt(name.as_bytes()))));
+            };
+            headers.append(name, value);
+        }
+        self.add_credentials(&mut headers)?;
+        let body = self.fill(request.body)?;
+        let url = format!("{}{}", self.base, request.path);
+        Ok(self.client.request(method, url).headers(headers).body(body))
+    }
+
+    fn add_credentials(&self, headers: &mut HeaderMap) -> Result<(), Rejection> {
+        let mut add = |name: &str, value: &str| {
+            let wrong = || {
+                let what = format!("the endpoint's `{name}` cannot be written into a header");
+                Rejection::new("forbidden-request", what)
+            };
+            let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
+            let mut value = HeaderValue::from_str(value).map_err(|_| wrong())?;
+            value.set_sensitive(true);
+            headers.insert(name, value);
+            Ok(())
+        };
+        if let Some(key) = &self.endpoint.key {
+            add("authorization", &format!("Bearer {}", key.reveal()))?;
+        }
+        if let Some(database) = &self.endpoint.database {
+            add("x-odoo-database", database)?;
+        }
+        self.endpoint.headers.iter().try_for_each(|(name, value)| add(name, value.reveal()))
+    }
+
+    fn fill(&self, parts: Vec<Part>) -> Result<Vec<u8>, Rejection> {
+        let mut body = Vec::new();
+        for part in parts {
+            match part {
+                Part::Bytes(bytes) => body.extend_from_slice(&bytes),
+                Part::Secret { name, escaping } => {
+                    let secret = self.body_secrets.iter().find(|(known, _)| *known == name);
+                    let Some((_, secret)) = secret else {
+                        return Err(Rejection::new(
+                            "forbidden-request",
+                            format!("the endpoint declares no secret `{name}` for bodies"),
+                        ));
+                    };
+                    body.extend_from_slice(escape(secret.reveal(), escaping).as_bytes());
+                }
+            }
+        }
+        Ok(body)
+    }
+
+    async fn exchange(&self, request: Request) -> Result<Response, SendError> {
+        let request = self.build(request).map_err(SendError::Forbidden)?;
+        let mut answer = request.send().await.map_err(failed)?;
+        let status = answer.status().as_u16();
+        let headers = answer
+            .headers()
+            .iter()
+            .map(|(name, value)| {
+                (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+            })
+            .collect();
+        let mut body = Vec::new();
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
+            if body.len() + chunk.len() > LONGEST_ANSWER {
+                let text = format!("status {status} with an answer longer than 1 MiB");
+                return Err(SendError::Unknown(text));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(self.censor(Response { status, headers, body }))
+    }
+
+    /// An endpoint that echoes a secret must not hand it to a module, a log or a dead letter.
+    fn censor(&self, mut response: Response) -> Response {
+        let secrets = self
+            .endpoint
+            .key
+            .iter()
+            .chain(self.endpoint.headers.iter().map(|(_, value)| value))
+            .chain(self.body_secrets.iter().map(|(_, value)| value));
+        for secret in secrets.map(Secret::reveal).filter(|secret| secret.len() >= 4) {
+            if contains(&response.body, secret.as_bytes()) {
+                // Only text echoes a secret; other bodies stay as they are.
+                let text = String::from_utf8_lossy(&response.body).replace(secret, "***");
+                response.body = text.into_bytes();
+            }
+            for (_, value) in &mut response.headers {
+                if value.contains(secret) {
+                    *value = value.replace(secret, "***");
+                }
+            }
+        }
+        response
+    }
+}
+
+impl Transport for Http {
+    fn send(&self, request: Request) -> Sending<'_> {
+        Box::pin(self.exchange(request))
+    }
+}
+
+/// The beginning of an answer or a text, on one line, for a person.
+pub(super) fn excerpt(bytes: &[u8]) -> String {
+    const LONGEST: usize = 400;
+    let cut = &bytes[..bytes.len().min(LONGEST)];
+    let text = String::from_utf8_lossy(cut);
+    let mut words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if bytes.len() > LONGEST {
+        words.push('…');
+    }
+    words
+}
+
+fn failed(error: reqwest::Error) -> SendError {
+    // The URL is in the configuration and may carry credentials.
+    let error = error.without_url();
+    let text = chain(&error);
+    if error.is_connect() || error.is_builder() {
+        SendError::Unreachable(text)
+    } else if error.is_timeout() {
+        SendError::Unknown(format!("no complete answer in time: {text}"))
+    } else {
+        SendError::Unknown(text)
+    }
+}
+
+/// The error with its causes; reqwest's own text leaves them out.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+/// Path and query below a base: no host, no way up, nothing that a client would rewrite.
+fn is_below(path: &str) -> bool {
+    let route = path.split(['?', '#']).next().unwrap_or_default();
+    path.starts_with('/')
+        && !path.starts_with("//")
+        && !path.contains(['#', '\\'])
+        && path.bytes().all(|byte| byte.is_ascii_graphic())
+        && route.split('/').all(|segment| {
+            let plain = segment.to_ascii_lowercase().replace("%2e", ".");
+            plain != "." && plain != ".."
+        })
+}
+
+fn contains(text: &[u8], part: &[u8]) -> bool {
+    text.windows(part.len()).any(|window| window == part)
+}
+
+fn escape(secret: &str, escaping: Escaping) -> String {
+    match escaping {
+        Escaping::Raw => secret.to_owned(),
+        Escaping::JsonString => {
+            let quoted = serde_json::Value::from(secret).to_string();
+            quoted[1..quoted.len() - 1].to_owned()
+        }
+        Escaping::UrlComponent => secret
+            .bytes()
+            .map(|byte| match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                    char::from(byte).to_string()
+                }
+                _ => format!("%{byte:02X}"),
+            })
+            .collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_stays_below_the_base() {
+        for path in ["/", "/ows/iot/event", "/a?b=../c", "/a..b/.c"] {
+            assert!(is_below(path), "{path}");
+        }
+        for path in
+            ["", "a", "//evil", "/a/../b", "/..", "/a/%2e%2E/b", "/a b", "/a#b", "/a\\b", "/\r\n"]
+        {
+            assert!(!is_below(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_escaped_for_where_it_stands() {
+        let secret = "a\"b&ü";
+        assert_eq!(escape(secret, Escaping::Raw), secret);
+        assert_eq!(escape(secret, Escaping::JsonString), "a\\\"b&ü");
+        assert_eq!(escape(secret, Escaping::UrlComponent), "a%22b%26%C3%BC");
+    }
+}

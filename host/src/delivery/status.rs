@@ -1,0 +1,55 @@
+//! How a sink is doing, for `/health`, metrics and `tapline status`.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::message::Timestamp;
+
+/// How a sink is doing.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SinkStatus {
+    /// Rows in its outbox, those in flight included.
+    pub waiting: u64,
+    /// Deliveries that are being sent at the moment.
+    pub in_flight: usize,
+    /// Why nothing is sent until a person acts.
+    pub paused: Option<Paused>,
+    /// What went wrong last; cleared by the next success.
+    pub last_error: Option<String>,
+    /// When the other side accepted something last.
+    pub last_delivered_at: Option<Timestamp>,
+    /// Accepted since the start, those it had already included.
+    pub delivered: u64,
+    /// Of these, those that the other side had already.
+    pub duplicates: u64,
+    /// Moved to the dead letters since the start.
+    pub dead: u64,
+    /// Requests or publications that have to be repeated, since the start.
+    pub retries: u64,
+}
+
+/// Since when and why a sink is paused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Paused {
+    pub reason: String,
+    pub since: Timestamp,
+}
+
+/// The status that a sink's task writes and others read.
+#[derive(Default)]
+pub(super) struct Board(Mutex<SinkStatus>);
+
+impl Board {
+    /// Changes the status.
+    pub(super) fn edit<T>(&self, edit: impl FnOnce(&mut SinkStatus) -> T) -> T {
+        edit(&mut self.lock())
+    }
+
+    pub(super) fn read(&self) -> SinkStatus {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SinkStatus> {
+        // Counters and texts are whole at any time, whoever panicked.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

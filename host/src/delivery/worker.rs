@@ -1,0 +1,473 @@
+//! One sink's task: what waits, what may be sent, and what to do when it cannot be.
+//!
+//! Invariant: at most one batch of a sink is on its way, so at most one request per key.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::back_off::BackOff;
+use super::books::{Again, Books, Page};
+use super::plan::{PublishError, Publisher, SinkPlan};
+use super::queue::Queue;
+use super::run::{Exchanger, Ledger, Settled, Stop};
+use super::status::Paused;
+use super::verdict::Judged;
+use super::{Options, Surroundings};
+use crate::message::{Content, Item, Rejection, Timestamp};
+use crate::store::{Head, RowId, Store, StoreError, Waiting};
+
+/// Rows that are read at a time while the queue is brought up to date.
+const PAGE: usize = 1_000;
+
+/// How long to wait before reading a store again that could not be read.
+const UNREADABLE: Duration = Duration::from_secs(5);
+
+/// How a sink reaches the other side.
+pub(super) enum Channel {
+    Http(Box<Exchanger>),
+    Publish(Arc<dyn Publisher>),
+    /// It cannot, for this reason.
+    Closed(String),
+}
+
+pub(super) struct Worker {
+    pub(super) plan: SinkPlan,
+    pub(super) channel: Channel,
+    pub(super) books: Books,
+    pub(super) options: Options,
+    pub(super) surroundings: watch::Receiver<Surroundings>,
+    pub(super) resume: Arc<Notify>,
+    /// Set once the task has to end, by then at the latest.
+    pub(super) stop: watch::Receiver<Option<Instant>>,
+    pub(super) queue: Queue,
+    pub(super) back_off: BackOff,
+    /// Deliveries per batch at the moment: fewer after a batch whose outcome is unknown.
+    pub(super) limit: usize,
+    /// The sink as a whole waits until then.
+    pub(super) until: Option<Instant>,
+    /// A batch that is not full goes out then.
+    pub(super) gather_until: Option<Instant>,
+}
+
+/// What the outbox holds that the queue did not know.
+struct News {
+    heads: Vec<Head>,
+    expired: Vec<Waiting>,
+    next_expiry: Option<Timestamp>,
+}
+
+impl Worker {
+    /// Delivers until it is told to stop.
+    pub(super) async fn run(mut self) {
+        let mut rows = self.books.store.outbox_watch(&self.books.sink);
+        if let Channel::Closed(reason) = &self.channel {
+            self.pause(reason.clone());
+        }
+        let mut loaded = false;
+        while self.goes_on() {
+            rows.borrow_and_update();
+            let next_expiry = match self.take_in(&mut loaded).await {
+                Ok(next_expiry) => next_expiry,
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(sink = %self.books.sink, error = %error, "outbox_unreadable");
+                    self.books.board.edit(|status| status.last_error = Some(error.to_string()));
+                    self.wait(Some(Instant::now() + UNREADABLE), None).await;
+                    continue;
+                }
+            };
+            let now = Instant::now();
+            let expiry = next_expiry.map(|at| self.instant_of(at));
+            if self.is_paused() {
+                tokio::select! {
+                    () = self.resume.notified() => {
+                        self.books.board.edit(|status| status.paused = None);
+                        self.until = None;
+                        // What was held back is in the outbox and comes first again.
+                        loaded = false;
+                    }
+                    () = wait_until(expiry) => {}
+                    _ = self.stop.changed() => {}
+                }
+                continue;
+            }
+            self.queue.wake(now);
+            let due = match self.until {
+                Some(until) if until > now => Some(until),
+                _ => self.gathered(now),
+            };
+            match due {
+                Some(due) if due <= now => self.send().await,
+                due => {
+                    if due.is_none() && self.books.bury_held().await.is_err() {
+                        return;
+                    }
+                    let wake = self.queue.next_wake();
+                    let first = [due.or(wake), expiry].into_iter().flatten().min();
+                    self.wait(first, Some(&mut rows)).await;
+                }
+            }
+        }
+    }
+
+    /// Nobody has told it to stop, or gone without a word.
+    fn goes_on(&self) -> bool {
+        self.stop.borrow().is_none() && self.stop.has_changed().is_ok()
+    }
+
+    /// Waits for a time, new rows, a person or the end.
+    async fn wait(&mut self, until: Option<Instant>, rows: Option<&mut watch::Receiver<RowId>>) {
+        let changed = async {
+            let changed = match rows {
+                Some(rows) => rows.changed().await.is_ok(),
+                None => false,
+            };
+            if !changed {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = changed => {}
+            () = wait_until(until) => {}
+            () = self.resume.notified() => self.until = None,
+            _ = self.stop.changed() => {}
+        }
+    }
+
+    /// When the next batch may go; `None`: there is nothing to send.
+    fn gathered(&mut self, now: Instant) -> Option<Instant> {
+        let ready = self.queue.ready();
+        if ready == 0 {
+            self.gather_until = None;
+            return None;
+        }
+        let until = *self.gather_until.get_or_insert(now + self.plan.batch.wait);
+        Some(if ready >= self.plan.batch.max { now } else { until })
+    }
+
+    /// Brings the queue up to date and sets aside what has expired. Returns the next expiry.
+    async fn take_in(&mut self, loaded: &mut bool) -> Result<Option<Timestamp>, StoreError> {
+        let (store, sink) = (self.books.store.clone(), self.books.sink.clone());
+        if !*loaded {
+            self.queue = Queue::new(self.options.key_waits);
+            let heads = blocking({
+                let (store, sink) = (store.clone(), sink.clone());
+                move || {
+                    // Read first: what comes between is found again as new.
+                    let last = store.outbox_last()?;
+                    Ok((last, store.outbox_heads(&sink)?))
+                }
+            });
+            let (last, heads) = heads.await?;
+            self.queue.start(last, heads);
+            *loaded = true;
+        }
+        loop {
+            let (store, sink) = (store.clone(), sink.clone());
+            let (seen, now) = (self.queue.seen(), self.books.now());
+            let news = blocking(move || news(&store, &sink, seen, now)).await?;
+            let pages = news.heads.len() == PAGE || news.expired.len() == PAGE;
+            for head in news.heads {
+                if self.books.refusals.holds(head.row) {
+                    continue;
+                }
+                self.queue.add(head);
+            }
+            if !news.expired.is_empty() {
+                self.expire(news.expired).await?;
+            }
+            if !pages {
+                return Ok(news.next_expiry);
+            }
+        }
+    }
+
+    async fn expire(&mut self, expired: Vec<Waiting>) -> Result<(), StoreError> {
+        let settle = expired.iter().map(|row| {
+            let at = row.delivery.expires_at.unwrap_or_default();
+            let rejection = Rejection::new("expired", format!("not delivered by {at}"));
+            self.books.dead_letter(row, rejection, row.tries, row.last_error.clone())
+        });
+        let settle = settle.collect();
+        self.books.write(settle, Vec::new()).await.map_err(|_| StoreError::Closed)?;
+        let gone = expired
+            .into_iter()
+            .filter(|row| self.queue.is_head(&row.delivery.key, row.row))
+            .map(|row| Head { row: row.row, key: row.delivery.key })
+            .collect();
+        self.advance(gone).await
+    }
+
+    /// The keys of `behind` go on with their next rows.
+    async fn advance(&mut self, behind: Vec<Head>) -> Result<(), StoreError> {
+        if behind.is_empty() {
+            return Ok(());
+        }
+        let (store, sink) = (self.books.store.clone(), self.books.sink.clone());
+        let (behind, next) = blocking(move || {
+            let next = store.outbox_next(&sink, &behind)?;
+            Ok((behind, next))
+        })
+        .await?;
+        for (head, next) in behind.iter().zip(next) {
+            self.queue.advance(&head.key, next);
+        }
+        Ok(())
+    }
+
+    /// Sends one batch.
+    async fn send(&mut self) {
+        let picked = self.queue.pick(self.limit.min(self.plan.batch.max).max(1));
+        let result = match self.read_batch(picked).await {
+            Ok(rows) if rows.is_empty() => return,
+            Ok(rows) => self.send_rows(rows).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = result {
+            tracing::error!(sink = %self.books.sink, error = %error, "outbox_unreadable");
+            self.until = Some(Instant::now() + UNREADABLE);
+        }
+    }
+
+    /// The rows of a batch, in commit order.
+    async fn read_batch(&mut self, picked: Vec<Head>) -> Result<Vec<Waiting>, StoreError> {
+        let (store, sink) = (self.books.store.clone(), self.books.sink.clone());
+        let room = if self.keeps_order() { self.limit.min(self.plan.batch.max) } else { 0 };
+        let (picked, rows) = blocking(move || {
+            let ids = with_followers(&store, &sink, &picked, room)?;
+            let rows = store.outbox_rows(&sink, &ids)?;
+            Ok((picked, rows))
+        })
+        .await?;
+        let found: HashSet<RowId> = rows.iter().map(|row| row.row).collect();
+        let gone = picked.into_iter().filter(|head| !found.contains(&head.row)).collect();
+        self.advance(gone).await?;
+        Ok(rows)
+    }
+
+    fn keeps_order(&self) -> bool {
+        match &self.plan.way {
+            super::Way::Http(way) => way.endpoint.in_order,
+            super::Way::Publish(_) => false,
+        }
+    }
+
+    async fn send_rows(&mut self, rows: Vec<Waiting>) -> Result<(), StoreError> {
+        self.books.board.edit(|status| status.in_flight = rows.len());
+        let mut page = Page {
+            books: &mut self.books,
+            rows: &rows,
+            through: HashSet::new(),
+            again: Default::default(),
+            accepted: false,
+        };
+        let surroundings = self.surroundings.borrow().clone();
+        let mut stop = self.stop.clone();
+        let sending = async {
+            match &mut self.channel {
+                Channel::Http(exchanger) => {
+                    let deliveries: Vec<_> =
+                        rows.iter().map(|row| surroundings.describe(row)).collect();
+                    exchanger.send(&deliveries, &mut page).await
+                }
+                Channel::Publish(publisher) => publish(publisher, &rows, &mut page).await,
+                Channel::Closed(reason) => Err(Stop::Pause(reason.clone())),
+            }
+        };
+        let ended = tokio::select! {
+            ended = sending => ended,
+            // It may have taken effect; the next start sends it again under the same ids.
+            () = stopped(&mut stop) => Ok(()),
+        };
+        let Page { through, mut again, accepted, .. } = page;
+        self.books.board.edit(|status| status.in_flight = 0);
+        if accepted {
+            self.back_off.reset();
+            self.limit = self.limit.saturating_mul(2).min(self.plan.batch.max.max(1));
+        }
+        let now = Instant::now();
+        match ended {
+            Ok(()) => {}
+            Err(Stop::Pause(reason)) => self.pause(reason),
+            Err(Stop::Again { error, at_least }) => self.hold_back(error, at_least, now),
+            Err(Stop::Unknown { error, members }) => {
+                self.limit = (members.len() / 2).max(1);
+                if let [index] = members[..] {
+                    again.insert(index, Again { at_least: Duration::ZERO, blamed: true });
+                }
+                self.hold_back(error, Duration::ZERO, now);
+            }
+        }
+        self.requeue(&rows, &through, &again, now).await
+    }
+
+    /// Puts each key of the batch where it belongs.
+    async fn requeue(
+        &mut self,
+        rows: &[Waiting],
+        through: &HashSet<usize>,
+        again: &std::collections::HashMap<usize, Again>,
+        now: Instant,
+    ) -> Result<(), StoreError> {
+        let mut keys: BTreeMap<Arc<str>, Vec<usize>> = BTreeMap::new();
+        for (index, row) in rows.iter().enumerate() {
+            keys.entry(row.delivery.key.clone()).or_default().push(index);
+        }
+        let mut done = Vec::new();
+        for (key, indices) in keys {
+            match indices.iter().find(|index| !through.contains(index)) {
+                None => {
+                    let last = indices.last().map_or(RowId::START, |index| rows[*index].row);
+                    done.push(Head { row: last, key });
+                }
+                Some(index) => match again.get(index) {
+                    Some(Again { at_least, blamed }) => {
+                        self.queue.delay(&key, rows[*index].row, now, *at_least, *blamed);
+                    }
+                    None => self.queue.keep(&key, rows[*index].row),
+                },
+            }
+        }
+        self.advance(done).await
+    }
+
+    fn hold_back(&mut self, error: String, at_least: Duration, now: Instant) {
+        let wait = self.back_off.fail().max(at_least);
+        tracing::warn!(
+            sink = %self.books.sink,
+            error,
+            retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            "delivery_failed"
+        );
+        self.until = Some(now + wait);
+        self.books.board.edit(|status| {
+            status.retries += 1;
+            status.last_error = Some(error);
+        });
+    }
+
+    fn pause(&mut self, reason: String) {
+        tracing::error!(sink = %self.books.sink, reason, "sink_paused");
+        let since = self.books.now();
+        self.books.board.edit(|status| status.paused = Some(Paused { reason, since }));
+    }
+
+    fn is_paused(&self) -> bool {
+        self.books.board.edit(|status| status.paused.is_some())
+    }
+
+    fn instant_of(&self, at: Timestamp) -> Instant {
+        // One more millisecond, so that a rounded clock does not ask again and again.
+        let wait = at.since(self.books.now()).saturating_add(1);
+        // A day is enough to look again, and never more than an instant can hold.
+        Instant::now() + Duration::from_millis(wait).min(Duration::from_secs(24 * 3600))
+    }
+}
+
+/// Publishes a batch at once: its keys differ, so there is no order between them.
+async fn publish(
+    publisher: &Arc<dyn Publisher>,
+    rows: &[Waiting],
+    page: &mut Page<'_>,
+) -> Result<(), Stop> {
+    let now = page.books.now();
+    let mut publishing = JoinSet::new();
+    let mut settled = Vec::new();
+    for (index, row) in rows.iter().enumerate() {
+        let Content::Item(Item::Publication(publication)) = &row.delivery.content else {
+            let what = Rejection::new("not-a-publication", "only publications can be published");
+            settled.push(Settled { index, judged: Judged::Refused(what), answer: None });
+            continue;
+        };
+        let expiry = row.delivery.expires_at.map(|at| Duration::from_millis(at.since(now)));
+        let (publisher, publication) = (publisher.clone(), publication.clone());
+        publishing.spawn(async move { (index, publisher.publish(publication, expiry).await) });
+    }
+    let mut stop = Ok(());
+    while let Some(result) = publishing.join_next().await {
+        match result {
+            Ok((index, Ok(()))) => {
+                let judged = Judged::Delivered { duplicate: false };
+                settled.push(Settled { index, judged, answer: None });
+            }
+            Ok((index, Err(PublishError::Refused(reason)))) => {
+                let judged = Judged::Refused(Rejection::new("refused", reason));
+                settled.push(Settled { index, judged, answer: None });
+            }
+            Ok((_, Err(PublishError::Unreachable(error)))) => {
+                stop = Err(Stop::Again { error, at_least: Duration::ZERO });
+            }
+            Err(panic) => {
+                stop = Err(Stop::Again { error: panic.to_string(), at_least: Duration::ZERO });
+            }
+        }
+    }
+    page.enter(settled, Vec::new()).await?;
+    stop
+}
+
+/// Heads and, up to `room`, the rows behind them, in commit order.
+fn with_followers(
+    store: &Store,
+    sink: &crate::store::SinkId,
+    heads: &[Head],
+    room: usize,
+) -> Result<Vec<RowId>, StoreError> {
+    let mut rows: Vec<RowId> = heads.iter().map(|head| head.row).collect();
+    let mut last = heads.to_vec();
+    while rows.len() < room && !last.is_empty() {
+        let next = store.outbox_next(sink, &last)?;
+        last = last
+            .into_iter()
+            .zip(next)
+            .filter_map(|(head, next)| next.map(|row| Head { row, key: head.key }))
+            .take(room - rows.len())
+            .collect();
+        rows.extend(last.iter().map(|head| head.row));
+    }
+    rows.sort();
+    Ok(rows)
+}
+
+fn news(
+    store: &Store,
+    sink: &crate::store::SinkId,
+    seen: RowId,
+    now: Timestamp,
+) -> Result<News, StoreError> {
+    Ok(News {
+        heads: store.outbox_since(sink, seen, PAGE)?,
+        expired: store.outbox_expired(sink, now, PAGE)?,
+        next_expiry: store.outbox_next_expiry(sink)?,
+    })
+}
+
+async fn wait_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends when the task has to end now.
+async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) {
+    let by = match stop.wait_for(Option::is_some).await {
+        Ok(by) => *by,
+        Err(_) => None,
+    };
+    if let Some(by) = by {
+        tokio::time::sleep_until(by).await;
+    }
+}
+
+/// Reads the store on a thread where waiting is allowed.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(read).await.unwrap_or(Err(StoreError::Closed))
+}
