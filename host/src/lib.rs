@@ -5,4 +5,5 @@ pub mod config;
 pub mod delivery;
 pub mod message;
 pub mod module;
+pub mod stand_in;
 pub mod store;

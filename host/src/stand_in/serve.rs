@@ -1,0 +1,269 @@
+//! The stand-in's HTTP side: an accept loop of its own, because a connection must be cut at
+//! will.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{Html, IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use hyper::body::Frame;
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::Room;
+use super::behaviour::Behaviour;
+use super::books::{Entered, ReceivedEvent};
+
+/// Connections at a time; more than any test or demo opens.
+const CONNECTIONS: usize = 256;
+
+/// A port that is being listened on.
+pub(crate) struct Listening {
+    address: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+/// Cuts the connection that a request came on.
+#[derive(Clone)]
+struct Cut(CancellationToken);
+
+impl Listening {
+    pub(crate) async fn start(address: SocketAddr, room: Arc<Room>) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(accept(listener, room, stop.clone()));
+        Ok(Self { address, stop, task })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Closes the port and all connections.
+    pub(crate) async fn stop(self) {
+        self.stop.cancel();
+        // It ends by itself, and a panic in it has ended it, too.
+        let _ = self.task.await;
+    }
+}
+
+async fn accept(listener: TcpListener, room: Arc<Room>, stop: CancellationToken) {
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(_) = connections.join_next(), if !connections.is_empty() => {}
+            accepted = listener.accept(), if connections.len() < CONNECTIONS => {
+                // A caller that is gone before it was accepted is no reason to end.
+                if let Ok((stream, _)) = accepted {
+                    connections.spawn(serve(stream, room.clone()));
+                }
+            }
+        }
+    }
+    drop(listener);
+    connections.shutdown().await;
+}
+
+async fn serve(stream: TcpStream, room: Arc<Room>) {
+    let cut = CancellationToken::new();
+    let router = axum::Router::new()
+        .route("/ows/iot/event", post(event))
+        .route("/", get(overview))
+        .route("/records", get(records))
+        .route("/events", get(events))
+        .layer(DefaultBodyLimit::max(16 << 20))
+        .layer(Extension(Cut(cut.clone())))
+        .with_state(room);
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::select! {
+        // The caller may close or break it at any time.
+        _ = connection => {}
+        () = cut.cancelled() => {}
+    }
+}
+
+async fn event(
+    State(room): State<Arc<Room>>,
+    Extension(Cut(cut)): Extension<Cut>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let behaviour = {
+        let mut state = room.lock();
+        state.requests += 1;
+        state.script.next()
+    };
+    let answer = match refused(&room, &headers) {
+        Some(answer) => answer,
+        None => meet(behaviour, &room, &cut, &body).await,
+    };
+    room.changed();
+    answer
+}
+
+/// Who is not let in.
+fn refused(room: &Room, headers: &HeaderMap) -> Option<Response> {
+    let said = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let key = room.options.key.as_ref().map(|key| format!("Bearer {key}"));
+    if key.is_some() && said("authorization") != key.as_deref() {
+        let message = "the key is wrong or missing";
+        return Some(error(401, "odoo.exceptions.AccessDenied", message));
+    }
+    let database = room.options.database.as_deref();
+    if database.is_some() && said("x-odoo-database") != database {
+        return Some(page(404, "Not Found"));
+    }
+    None
+}
+
+async fn meet(behaviour: Behaviour, room: &Room, cut: &CancellationToken, body: &[u8]) -> Response {
+    match behaviour {
+        Behaviour::Normal => take(room, body),
+        Behaviour::Status { status, name, retry_after } => {
+            let mut answer = error(status, &name, "as the script says");
+            if let Some(seconds) = retry_after {
+                answer.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+            }
+            answer
+        }
+        Behaviour::Html { status } => page(status, "Odoo"),
+        Behaviour::Redirect(to) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
+        Behaviour::HangAfterHeaders => {
+            let json = [(header::CONTENT_TYPE, "application/json")];
+            (json, Body::new(Silence)).into_response()
+        }
+        Behaviour::Hang => {
+            room.changed();
+            std::future::pending().await
+        }
+        Behaviour::CutBefore => hang_up(room, cut).await,
+        Behaviour::CutAfterCommit => {
+            take(room, body);
+            hang_up(room, cut).await
+        }
+        Behaviour::Huge(bytes) => {
+            take(room, body);
+            "x".repeat(bytes).into_response()
+        }
+    }
+}
+
+async fn hang_up(room: &Room, cut: &CancellationToken) -> Response {
+    room.changed();
+    cut.cancel();
+    std::future::pending().await
+}
+
+/// Takes the events of a request in, all or, where one breaks it, none.
+fn take(room: &Room, body: &[u8]) -> Response {
+    let (bridge, events) = match read(body) {
+        Ok(read) => read,
+        Err(message) => return error(400, "werkzeug.exceptions.BadRequest", &message),
+    };
+    let mut state = room.lock();
+    let state = &mut *state;
+    let device = |event: &ReceivedEvent| event.device_id.clone().unwrap_or_default();
+    for event in &events {
+        let refusal = state.script.refusal(&device(event), &event.event_uid);
+        if let Some(refusal) = refusal.filter(|refusal| refusal.breaks_request) {
+            return error(500, &refusal.code, &refusal.message);
+        }
+    }
+    let mut results = Vec::with_capacity(events.len());
+    for mut event in events {
+        let uid = event.event_uid.clone();
+        results.push(match state.script.refusal(&device(&event), &uid) {
+            Some(refusal) => json!({
+                "event_uid": uid,
+                "status": "rejected",
+                "code": refusal.code,
+                "message": refusal.message,
+            }),
+            None => {
+                event.bridge_id.clone_from(&bridge);
+                let status = match state.books.enter(event) {
+                    Entered::Created => "created",
+                    Entered::Duplicate => "duplicate",
+                };
+                json!({"event_uid": uid, "status": status})
+            }
+        });
+    }
+    Json(json!({"status": "ok", "results": results})).into_response()
+}
+
+/// A batch, or one bare event.
+fn read(body: &[u8]) -> Result<(String, Vec<ReceivedEvent>), String> {
+    let document: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let bridge = document["bridge_id"].as_str().unwrap_or_default().to_owned();
+    let events = match document.get("events") {
+        Some(events) => events.clone(),
+        None => Value::Array(vec![document]),
+    };
+    let events = serde_json::from_value(events).map_err(|error| error.to_string())?;
+    Ok((bridge, events))
+}
+
+async fn overview(State(room): State<Arc<Room>>) -> Json<Value> {
+    let state = room.lock();
+    Json(json!({
+        "sessions": state.books.records().len(),
+        "events": state.books.events().len(),
+        "duplicates": state.books.duplicates(),
+        "violations": state.books.violations(),
+        "requests": state.requests,
+    }))
+}
+
+async fn records(State(room): State<Arc<Room>>) -> Json<Value> {
+    Json(json!(room.lock().books.records()))
+}
+
+async fn events(State(room): State<Arc<Room>>) -> Json<Value> {
+    Json(json!(room.lock().books.events()))
+}
+
+fn error(status: u16, name: &str, message: &str) -> Response {
+    let body = json!({
+        "name": name, "message": message, "arguments": [message], "context": {}, "debug": "",
+    });
+    (code(status), Json(body)).into_response()
+}
+
+fn page(status: u16, title: &str) -> Response {
+    let page = format!("<!DOCTYPE html>\n<html><title>{title}</title><h1>{title}</h1></html>");
+    (code(status), Html(page)).into_response()
+}
+
+fn code(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// A body that never comes.
+struct Silence;
+
+impl hyper::body::Body for Silence {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Pending
+    }
+}
