@@ -1,8 +1,8 @@
 //! A link: the receiving and the publishing connection to one broker.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -46,8 +46,8 @@ pub struct Link {
     shared: Arc<Shared>,
     wanted: watch::Sender<Arc<BTreeMap<String, Subscription>>>,
     stop: watch::Sender<Option<Farewell>>,
-    outlet: Option<Outlet>,
-    task: Option<JoinHandle<()>>,
+    outlet: Outlet,
+    task: Mutex<Option<JoinHandle<()>>>,
     abort: AbortHandle,
 }
 
@@ -97,7 +97,7 @@ impl Link {
         let (stop, stop_rx) = watch::channel(None);
         let task = tokio::spawn(Receiver::new(Arc::clone(&shared), wanted_rx, stop_rx).run());
         let abort = task.abort_handle();
-        Self { shared, wanted, stop, outlet: Some(outlet), task: Some(task), abort }
+        Self { shared, wanted, stop, outlet, task: Mutex::new(Some(task)), abort }
     }
 
     /// Replaces the set of filters that are to be subscribed; the difference goes to the broker
@@ -119,10 +119,7 @@ impl Link {
         expiry: Option<Duration>,
         limit: Duration,
     ) -> Result<(), PublishError> {
-        match &self.outlet {
-            Some(outlet) => outlet.publish(publication, expiry, limit).await,
-            None => Err(PublishError::NotConnected(None)),
-        }
+        self.outlet.publish(publication, expiry, limit).await
     }
 
     /// How the link stands.
@@ -131,14 +128,12 @@ impl Link {
         status.held_messages = self.shared.ledger.messages();
         status.held_bytes = self.shared.ledger.bytes();
         status.acked = self.shared.ledger.acked();
-        if let Some(outlet) = &self.outlet {
-            status.publishing = outlet.is_connected();
-            if let Some((at, words)) =
-                outlet.last_trouble().filter(|(at, _)| Some(*at) > status.last_error_at)
-            {
-                status.last_error = Some(words);
-                status.last_error_at = Some(at);
-            }
+        status.publishing = self.outlet.is_connected();
+        if let Some((at, words)) =
+            self.outlet.last_trouble().filter(|(at, _)| Some(*at) > status.last_error_at)
+        {
+            status.last_error = Some(words);
+            status.last_error_at = Some(at);
         }
         status
     }
@@ -150,19 +145,18 @@ impl Link {
     }
 
     /// Pauses, waits up to `patience` for the tickets that are out, and ends both connections.
-    pub async fn stop(mut self, farewell: Farewell, patience: Duration) {
+    pub async fn stop(&self, farewell: Farewell, patience: Duration) {
         self.pause();
         if farewell != Farewell::Vanish {
             // Acknowledgements leave on the connection, so it has to stand until then.
             let _ = tokio::time::timeout(patience, self.shared.ledger.empty()).await;
         }
         self.stop.send_replace(Some(farewell));
-        if let Some(task) = self.task.take() {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
             let _ = task.await; // ends within its own limits
         }
-        if let Some(outlet) = self.outlet.take() {
-            outlet.stop(farewell).await;
-        }
+        self.outlet.stop(farewell).await;
     }
 
     /// Whether `new` can be reached and grants `filters`, beside the link to `old`; see

@@ -86,7 +86,7 @@ pub struct Outlet {
     stop: watch::Sender<Option<Farewell>>,
     trouble: Arc<Mutex<Option<(Timestamp, String)>>>,
     in_flight: Semaphore,
-    task: Option<JoinHandle<()>>,
+    task: Mutex<Option<JoinHandle<()>>>,
     abort: AbortHandle,
 }
 
@@ -112,7 +112,14 @@ impl Outlet {
         };
         let task = tokio::spawn(task.run());
         let abort = task.abort_handle();
-        Self { way, stop, trouble, in_flight: Semaphore::new(IN_FLIGHT), task: Some(task), abort }
+        Self {
+            way,
+            stop,
+            trouble,
+            in_flight: Semaphore::new(IN_FLIGHT),
+            task: Mutex::new(Some(task)),
+            abort,
+        }
     }
 
     /// Publishes and waits for PUBACK, PUBCOMP or, at QoS 0, for the network to take it, at most
@@ -178,9 +185,10 @@ impl Outlet {
 
     /// Ends the connection: with the offline message and DISCONNECT, or by vanishing, upon which
     /// the broker publishes the will.
-    pub async fn stop(mut self, farewell: Farewell) {
+    pub async fn stop(&self, farewell: Farewell) {
         self.stop.send_replace(Some(farewell));
-        if let Some(task) = self.task.take() {
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task {
             // The task ends by itself within its limits; a panic in it was logged by the runtime.
             let _ = task.await;
         }

@@ -217,6 +217,12 @@ impl Anchor {
         Self::new(&Document::empty(file), "")
     }
 
+    /// The value at `below`.
+    #[must_use]
+    pub fn below(&self, below: &str) -> Self {
+        Self::new(&self.document, &format!("{}{below}", self.pointer))
+    }
+
     /// The place of the value at `below` (a JSON pointer, `""` for the value itself).
     pub fn place(&self, below: &str) -> Place {
         self.document.place(&format!("{}{below}", self.pointer))

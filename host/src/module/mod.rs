@@ -1,3 +1,5 @@
-//! Modules: what the host and the sandboxed code say to each other.
+//! Modules.
 
 pub mod sink;
+mod stub;
+pub use stub::*;

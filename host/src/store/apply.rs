@@ -280,11 +280,14 @@ impl Step<'_> {
             "INSERT INTO links (broker, pipeline) VALUES (?1, ?2)",
         )?;
         self.connection
-            .prepare_cached("INSERT OR REPLACE INTO marks (slot, epoch, hash) VALUES (?1, ?2, ?3)")?
+            .prepare_cached(
+                "INSERT OR REPLACE INTO marks (slot, epoch, hash, seq) VALUES (?1, ?2, ?3, ?4)",
+            )?
             .execute(params![
                 link << 16 | i64::from(mark.packet_id),
                 signed(mark.epoch),
-                signed(mark.hash)
+                signed(mark.hash),
+                signed(mark.sequence)
             ])?;
         Ok(())
     }

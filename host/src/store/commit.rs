@@ -162,6 +162,8 @@ pub struct Mark {
     pub packet_id: u16,
     pub epoch: u64,
     pub hash: u64,
+    /// The message's receipt sequence: packet ids come round, an old mark means nothing.
+    pub sequence: u64,
 }
 
 /// All effects of a batch: written together or not at all.

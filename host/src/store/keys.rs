@@ -62,7 +62,7 @@ impl Store {
                 .query_map([broker], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect::<Result<_, _>>()?;
             let mut marks = connection.prepare_cached(
-                "SELECT slot & 65535, epoch, hash FROM marks \
+                "SELECT slot & 65535, epoch, hash, seq FROM marks \
                  WHERE slot BETWEEN ?1 << 16 AND (?1 << 16) + 65535",
             )?;
             let broker: Arc<str> = broker.into();
@@ -77,6 +77,7 @@ impl Store {
                         packet_id: row.get(0)?,
                         epoch: unsigned(row.get(1)?),
                         hash: unsigned(row.get(2)?),
+                        sequence: unsigned(row.get(3)?),
                     });
                 }
             }

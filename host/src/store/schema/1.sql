@@ -84,7 +84,8 @@ CREATE TABLE links (
 CREATE TABLE marks (
     slot  INTEGER PRIMARY KEY,
     epoch INTEGER NOT NULL,
-    hash  INTEGER NOT NULL
+    hash  INTEGER NOT NULL,
+    seq   INTEGER NOT NULL
 );
 
 CREATE TABLE meta (

@@ -1,0 +1,104 @@
+//! What a stage remembers of each key: state, time, wake-up. Kept in memory, written with
+//! the batch that changed it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+
+use crate::message::Timestamp;
+use crate::store::{KeyId, KeyRow};
+
+/// Beyond its due time and the key's lag, a wake-up waits this long for an input that
+/// comes before it.
+pub(super) const GRACE_MS: u64 = 1_000;
+
+/// Keys that one stage may hold; a device that invents channels must not fill the disk.
+pub(super) const MAX_KEYS: usize = 1_000_000;
+
+/// The keys of one stage.
+#[derive(Debug, Default)]
+pub(super) struct StageKeys {
+    rows: HashMap<Arc<str>, KeyRow>,
+    wakes: BTreeSet<(Timestamp, Arc<str>)>,
+    dirty: HashSet<Arc<str>>,
+}
+
+/// When a row's wake-up is due by the wall clock.
+fn due(row: &KeyRow) -> Option<Timestamp> {
+    row.wake_at.map(|at| at.plus_ms(row.lag_ms).plus_ms(GRACE_MS))
+}
+
+impl StageKeys {
+    /// Takes up a row as the store holds it.
+    pub(super) fn load(&mut self, key: Arc<str>, row: KeyRow) {
+        if let Some(due) = due(&row) {
+            self.wakes.insert((due, key.clone()));
+        }
+        self.rows.insert(key, row);
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&KeyRow> {
+        self.rows.get(key)
+    }
+
+    /// Whether a key that is not there yet may come in.
+    pub(super) fn has_room(&self) -> bool {
+        self.rows.len() < MAX_KEYS
+    }
+
+    /// Replaces a key's row; `None` forgets it.
+    pub(super) fn set(&mut self, key: &Arc<str>, row: Option<KeyRow>) {
+        if let Some(due) = self.rows.get(key).and_then(due) {
+            self.wakes.remove(&(due, key.clone()));
+        }
+        match row {
+            Some(row) => {
+                if let Some(due) = due(&row) {
+                    self.wakes.insert((due, key.clone()));
+                }
+                self.rows.insert(key.clone(), row);
+            }
+            None => {
+                self.rows.remove(key);
+            }
+        }
+        self.dirty.insert(key.clone());
+    }
+
+    /// All keys, in order of their names.
+    pub(super) fn all(&self) -> Vec<(Arc<str>, &KeyRow)> {
+        let mut all: Vec<_> = self.rows.iter().map(|(key, row)| (key.clone(), row)).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+
+    /// When the next wake-up is due by the wall clock.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        self.wakes.first().map(|(due, _)| *due)
+    }
+
+    /// Keys whose wake-ups are due by the wall clock at `now`, at most `limit`.
+    pub(super) fn due(&self, now: Timestamp, limit: usize) -> Vec<Arc<str>> {
+        self.wakes
+            .iter()
+            .take_while(|(due, _)| *due <= now)
+            .take(limit)
+            .map(|(_, key)| key.clone())
+            .collect()
+    }
+
+    /// What changed since the last call, for the commit.
+    pub(super) fn take_changes(
+        &mut self,
+        pipeline: &Arc<str>,
+        stage: &Arc<str>,
+    ) -> Vec<(KeyId, Option<KeyRow>)> {
+        let mut keys: Vec<_> = self.dirty.drain().collect();
+        keys.sort();
+        keys.into_iter()
+            .map(|key| {
+                let row = self.rows.get(&key).cloned();
+                (KeyId { pipeline: pipeline.clone(), stage: stage.clone(), key }, row)
+            })
+            .collect()
+    }
+}

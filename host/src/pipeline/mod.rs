@@ -1,0 +1,31 @@
+//! A pipeline's plan (routing) and its loop over batches.
+//!
+//! `plan` resolves a pipeline file against modules and devices; `worker` does one batch,
+//! pure but for keys and instances; `shard` is the thread that feeds it and commits.
+//! Neighbours: `module` runs the stages, `store` keeps what follows, `broker` brings
+//! messages. Invariant: a message's ticket is done only after everything that follows
+//! from it is durable.
+
+mod activity;
+mod detect;
+mod directory;
+mod effects;
+mod ingest;
+mod item;
+mod keys;
+mod plan;
+mod runner;
+mod settings;
+mod shard;
+mod trie;
+mod worker;
+
+pub use activity::{Activity, Counts, DeviceSight, Note};
+pub use directory::{Bound, Directory};
+pub use effects::{Effects, Fate};
+pub use ingest::subscriptions;
+pub use item::{Emitted, Identity};
+pub use plan::{DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, SinkStage};
+pub use settings::SettingsSet;
+pub use shard::{Observed, Observer, Outlet, Shard, StartError};
+pub use worker::Worker;

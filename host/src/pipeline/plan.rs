@@ -1,0 +1,426 @@
+//! A pipeline with its modules: checked, resolved and ready to run.
+//!
+//! Built from a pipeline file, the loaded modules and the devices; everything that could be
+//! wrong is found here, all at once. Start, reload and push take this one path.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::directory::Directory;
+use super::settings::SettingsSet;
+use crate::config::document::Anchor;
+use crate::config::pipeline::{
+    Batch, Check, Detect, KeyPart, OnReject, Pipeline, Sink, Stage, StageTime, Take, UnknownDevices,
+};
+use crate::config::site::Endpoint;
+use crate::config::topic::Pattern;
+use crate::config::{Config, Place, Problem, Site, check_against};
+use crate::message::DeviceId;
+use crate::module::{Limits, Module, Role};
+use crate::quantity;
+
+/// The modules at hand, by name; the text says why one could not be loaded.
+pub type ModuleSet = BTreeMap<Arc<str>, Result<Arc<Module>, String>>;
+
+/// A pipeline that can run.
+#[derive(Debug)]
+pub struct Plan {
+    pub file: Arc<Pipeline>,
+    pub site: Arc<Site>,
+    pub validators: Vec<ValidateStage>,
+    pub parsers: Vec<ParseStage>,
+    /// In an order in which each stage comes after those it takes from.
+    pub detectors: Vec<DetectStage>,
+    pub sinks: Vec<SinkStage>,
+    pub directory: Directory,
+    /// Some stage takes messages as they are, so that one without items is not filtered.
+    pub reads_messages: bool,
+}
+
+/// A module in its place.
+#[derive(Debug)]
+pub struct ModuleStage {
+    pub name: Arc<str>,
+    pub module: Arc<Module>,
+    pub limits: Limits,
+    pub on_reject: OnReject,
+    /// As written in the file, for devices that override nothing.
+    pub settings: Arc<SettingsSet>,
+}
+
+#[derive(Debug)]
+pub struct ValidateStage {
+    pub name: Arc<str>,
+    pub topics: Vec<Pattern>,
+    pub on_reject: OnReject,
+    pub check: ValidateCheck,
+}
+
+#[derive(Debug)]
+pub enum ValidateCheck {
+    Module(ModuleStage),
+    Schema(Box<jsonschema::Validator>),
+}
+
+#[derive(Debug)]
+pub struct ParseStage {
+    pub stage: ModuleStage,
+    pub topics: Vec<Pattern>,
+    pub parser_types: Vec<Arc<str>>,
+    pub time: StageTime,
+}
+
+#[derive(Debug)]
+pub struct DetectStage {
+    pub stage: ModuleStage,
+    pub source: Source,
+    pub labels: BTreeMap<String, String>,
+    pub topics: Vec<Pattern>,
+    pub key: Vec<KeyPart>,
+    pub time: StageTime,
+    pub takes_messages: bool,
+}
+
+#[derive(Debug)]
+pub struct SinkStage {
+    pub stage: ModuleStage,
+    pub source: Source,
+    pub labels: BTreeMap<String, String>,
+    pub takes_messages: bool,
+    pub endpoint: Arc<Endpoint>,
+    pub batch: Batch,
+    pub expire_ms: Option<u64>,
+}
+
+/// Which items a stage takes.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// Names of stages; empty: any stage that may be taken from.
+    pub from: Vec<Arc<str>>,
+    pub takes: Vec<Taken>,
+}
+
+/// [`Take`] with names resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Taken {
+    Reading(Option<crate::message::Quantity>),
+    /// A `Take::Event`.
+    Event(Take),
+    Publication,
+}
+
+impl Plan {
+    /// Resolves `file` against modules, site and devices.
+    ///
+    /// # Errors
+    /// Everything that is wrong, each with place and remedy.
+    pub fn build(
+        file: &Arc<Pipeline>,
+        config: &Config,
+        modules: &ModuleSet,
+    ) -> Result<Self, Vec<Problem>> {
+        let mut builder = Builder { modules, problems: Vec::new() };
+        let validators = file.validate.iter().filter_map(|v| builder.validator(v)).collect();
+        let parsers: Vec<_> = file.parse.iter().filter_map(|p| builder.parser(p)).collect();
+        let detectors: Vec<_> =
+            in_order(&file.detect).into_iter().filter_map(|d| builder.detector(d)).collect();
+        let sinks: Vec<_> =
+            file.sinks.iter().filter_map(|s| builder.sink(s, &config.site)).collect();
+        for source in &file.sources {
+            if !config.site.brokers.contains_key(&*source.broker) {
+                builder.problem(
+                    &source.place,
+                    format!("there is no broker `{}`", source.broker),
+                    format!("add [broker.{}] to tapline.toml", source.broker),
+                );
+            }
+        }
+        // Devices are checked against the stages' schemas, so only once the stages stand.
+        let complete = builder.problems.is_empty();
+        let directory = if complete {
+            Directory::build(file, &config.devices, &parsers, &detectors, &mut builder.problems)
+        } else {
+            Directory::default()
+        };
+        if !builder.problems.is_empty() {
+            return Err(builder.problems);
+        }
+        let reads_messages =
+            detectors.iter().any(|d| d.takes_messages) || sinks.iter().any(|s| s.takes_messages);
+        Ok(Self {
+            reads_messages,
+            file: file.clone(),
+            site: config.site.clone(),
+            validators,
+            parsers,
+            detectors,
+            sinks,
+            directory,
+        })
+    }
+}
+
+impl Plan {
+    /// Every stage that runs a module instance of the pipeline's own thread.
+    pub fn module_stages(&self) -> Vec<&ModuleStage> {
+        let validators = self.validators.iter().filter_map(|v| match &v.check {
+            ValidateCheck::Module(stage) => Some(stage),
+            ValidateCheck::Schema(_) => None,
+        });
+        validators
+            .chain(self.parsers.iter().map(|p| &p.stage))
+            .chain(self.detectors.iter().map(|d| &d.stage))
+            .collect()
+    }
+
+    /// A stage's place in the order of outputs: parsers in file order, then detectors.
+    pub fn rank(&self, stage: &str) -> usize {
+        let parsers = self.parsers.iter().map(|p| &p.stage.name);
+        let detectors = self.detectors.iter().map(|d| &d.stage.name);
+        parsers.chain(detectors).position(|name| **name == *stage).unwrap_or(usize::MAX)
+    }
+
+    /// The rank from which on stages are detectors.
+    pub fn first_detector_rank(&self) -> usize {
+        self.parsers.len()
+    }
+
+    /// Whether devices that nobody registered may have keys.
+    pub fn accepts_unknown(&self) -> bool {
+        self.file.sources.iter().any(|s| s.unknown_devices == UnknownDevices::Accept)
+    }
+
+    /// Whether a source of `broker` brings `topic` to this pipeline.
+    pub fn wants(&self, broker: &str, topic: &str) -> bool {
+        let mut sources = self.file.sources.iter().filter(|s| *s.broker == *broker);
+        sources.any(|s| {
+            s.topics.iter().any(|t| t.matches(topic))
+                || s.devices && !self.directory.find(broker, topic).is_empty()
+        })
+    }
+
+    /// Whether messages of a device come from `broker`; of a device that is not
+    /// registered, from any broker of the pipeline.
+    pub fn hears(&self, device: Option<&DeviceId>, broker: &str) -> bool {
+        match device.and_then(|d| self.directory.get(d)) {
+            Some(bound) => bound.brokers.iter().any(|b| **b == *broker),
+            None => self.file.sources.iter().any(|s| *s.broker == *broker),
+        }
+    }
+}
+
+/// Detectors such that each comes after those it takes from, otherwise in file order.
+/// `config` has refused cycles; a stage that still cannot be placed keeps its file order.
+fn in_order(detectors: &[Detect]) -> Vec<&Detect> {
+    let mut left: Vec<&Detect> = detectors.iter().collect();
+    let mut placed = Vec::with_capacity(left.len());
+    while !left.is_empty() {
+        let waits = |d: &Detect| {
+            left.iter().any(|o| d.stage.name != o.stage.name && d.from.contains(&o.stage.name))
+        };
+        let next = left.iter().position(|d| !waits(d)).unwrap_or(0);
+        placed.push(left.remove(next));
+    }
+    placed
+}
+
+struct Builder<'a> {
+    modules: &'a ModuleSet,
+    problems: Vec<Problem>,
+}
+
+impl Builder<'_> {
+    fn problem(&mut self, place: &Place, what: String, remedy: String) {
+        self.problems.push(Problem::at(place.clone(), what, remedy));
+    }
+
+    fn stage(&mut self, stage: &Stage, role: Role) -> Option<ModuleStage> {
+        let name = &stage.module;
+        let module = match self.modules.get(name) {
+            Some(Ok(module)) => module.clone(),
+            Some(Err(why)) => {
+                self.problem(
+                    &stage.module_place,
+                    format!("module `{name}` cannot be loaded: {why}"),
+                    format!("replace modules/{name}.wasm"),
+                );
+                return None;
+            }
+            None => {
+                let known: Vec<_> = self.modules.keys().map(|k| &**k).collect();
+                self.problem(
+                    &stage.module_place,
+                    format!("missing module `{name}`"),
+                    format!(
+                        "put {name}.wasm into the modules folder, or name one of {}",
+                        known.join(", ")
+                    ),
+                );
+                return None;
+            }
+        };
+        if module.role() != role {
+            self.problem(
+                &stage.module_place,
+                format!("module `{name}` is a {}, not a {role}", module.role()),
+                format!("name a {role} here, or move the stage to [[{}]]", module.role().table()),
+            );
+            return None;
+        }
+        let settings = stage.settings.check_against(module.settings_schema());
+        self.problems.extend(settings);
+        if stage.on_reject == OnReject::Halt {
+            self.problem(
+                &stage.place,
+                "`on_reject = \"halt\"` is not in this version".to_owned(),
+                "use `dead-letter` or `pass`".to_owned(),
+            );
+        }
+        let limits = &stage.limits;
+        let default = Limits::default();
+        Some(ModuleStage {
+            name: stage.name.clone(),
+            module,
+            limits: Limits {
+                memory: limits.memory.unwrap_or(default.memory),
+                time: limits.time.unwrap_or(default.time),
+                output: limits.output.unwrap_or(default.output),
+                state: limits.state.unwrap_or(default.state),
+                ..default
+            },
+            on_reject: stage.on_reject,
+            settings: Arc::new(SettingsSet::new(&stage.settings.value)),
+        })
+    }
+
+    fn validator(&mut self, v: &crate::config::pipeline::Validate) -> Option<ValidateStage> {
+        let check = match &v.check {
+            Check::Module(stage) => ValidateCheck::Module(self.stage(stage, Role::Validator)?),
+            Check::Schema { file, schema } => match jsonschema::validator_for(schema) {
+                Ok(validator) => ValidateCheck::Schema(Box::new(validator)),
+                Err(error) => {
+                    self.problem(
+                        &v.place,
+                        format!("`{file}` is not a JSON Schema: {error}"),
+                        "mend the schema file".to_owned(),
+                    );
+                    return None;
+                }
+            },
+        };
+        Some(ValidateStage {
+            name: v.name.clone(),
+            topics: v.topics.clone(),
+            on_reject: v.on_reject,
+            check,
+        })
+    }
+
+    fn parser(&mut self, parse: &crate::config::pipeline::Parse) -> Option<ParseStage> {
+        Some(ParseStage {
+            stage: self.stage(&parse.stage, Role::Parser)?,
+            topics: parse.topics.clone(),
+            parser_types: parse.parser_types.clone(),
+            time: parse.time,
+        })
+    }
+
+    fn detector(&mut self, detect: &Detect) -> Option<DetectStage> {
+        Some(DetectStage {
+            stage: self.stage(&detect.stage, Role::Detector)?,
+            source: source(&detect.from, &detect.take),
+            labels: detect.labels.clone(),
+            topics: detect.topics.clone(),
+            key: detect.key.clone(),
+            time: detect.time,
+            takes_messages: detect.take.contains(&Take::Message),
+        })
+    }
+
+    fn sink(&mut self, sink: &Sink, site: &Site) -> Option<SinkStage> {
+        let Some(endpoint) = site.endpoints.get(&*sink.endpoint) else {
+            self.problem(
+                &sink.endpoint_place,
+                format!("there is no endpoint `{}`", sink.endpoint),
+                format!("add [endpoint.{}] to tapline.toml", sink.endpoint),
+            );
+            return None;
+        };
+        Some(SinkStage {
+            stage: self.stage(&sink.stage, Role::Sink)?,
+            source: source(&sink.from, &sink.take),
+            labels: sink.labels.clone(),
+            takes_messages: sink.take.contains(&Take::Message),
+            endpoint: endpoint.clone(),
+            batch: sink.batch,
+            expire_ms: sink.expire.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+        })
+    }
+}
+
+fn source(from: &[Arc<str>], take: &[Take]) -> Source {
+    let takes = take
+        .iter()
+        .filter_map(|take| match take {
+            Take::Message => None,
+            // `config` knows only names of the table.
+            Take::Reading(name) => {
+                Some(Taken::Reading(name.as_ref().and_then(|name| quantity::by_name(name))))
+            }
+            Take::Event(_) => Some(Taken::Event(take.clone())),
+            Take::Publication => Some(Taken::Publication),
+        })
+        .collect();
+    Source { from: from.to_vec(), takes }
+}
+
+/// Settings of each distinct content, checked once.
+pub(super) struct CheckedSets<'a> {
+    stage: &'a ModuleStage,
+    sets: HashMap<[u8; 16], Arc<SettingsSet>>,
+}
+
+impl<'a> CheckedSets<'a> {
+    pub(super) fn new(stage: &'a ModuleStage) -> Self {
+        Self { stage, sets: HashMap::new() }
+    }
+
+    /// The set of these values, or what is wrong with them; `anchor` is where they are written.
+    pub(super) fn check(
+        &mut self,
+        value: Map<String, Value>,
+        anchor: &Anchor,
+    ) -> Result<Arc<SettingsSet>, Vec<Problem>> {
+        let set = SettingsSet::new(&value);
+        if let Some(known) = self.sets.get(&set.hash) {
+            return Ok(known.clone());
+        }
+        let schema = self.stage.module.settings_schema();
+        let problems = check_against(schema, &Value::Object(value), anchor);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let set = Arc::new(set);
+        self.sets.insert(set.hash, set.clone());
+        Ok(set)
+    }
+}
+
+impl Source {
+    /// Whether an item of stage `from` is taken.
+    pub fn takes(&self, from: &str, item: &crate::message::Item) -> bool {
+        use crate::message::Item;
+        (self.from.is_empty() || self.from.iter().any(|f| &**f == from))
+            && self.takes.iter().any(|take| match (take, item) {
+                (Taken::Reading(None), Item::Reading(_))
+                | (Taken::Publication, Item::Publication(_)) => true,
+                (Taken::Reading(Some(quantity)), Item::Reading(reading)) => {
+                    reading.measurements.iter().any(|m| m.quantity == *quantity)
+                }
+                (Taken::Event(take), Item::Event(event)) => take.takes_event(&event.kind),
+                _ => false,
+            })
+    }
+}

@@ -1,0 +1,173 @@
+//! Runs a module's instance and keeps one bad input from costing the others.
+//!
+//! Results line up with inputs one to one. A trap, a time-out or a wrong length costs the
+//! instance: a fresh one tries the halves of the batch until the one bad input is found.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::plan::ModuleStage;
+use super::settings::SettingsSet;
+use crate::message::Rejection;
+use crate::module::{CallError, Instance, Limits, LogContext, Module, SettingsId};
+
+/// Distinct sets of settings that one instance holds before it is replaced.
+const MAX_SETS: usize = 100_000;
+/// An input that timed out alone is tried once more with this many times the deadline:
+/// the machine may have been busy.
+const SECOND_TRY: u32 = 10;
+
+/// One stage's instance, replaced when it dies.
+#[derive(Debug)]
+pub(super) struct Runner {
+    module: Arc<Module>,
+    limits: Limits,
+    log: LogContext,
+    instance: Option<Instance>,
+    sets: HashMap<[u8; 16], SettingsId>,
+}
+
+impl Runner {
+    pub(super) fn new(pipeline: &Arc<str>, stage: &ModuleStage) -> Self {
+        Self {
+            module: stage.module.clone(),
+            limits: stage.limits,
+            log: LogContext::new(pipeline, &stage.name),
+            instance: None,
+            sets: HashMap::new(),
+        }
+    }
+
+    pub(super) fn module(&self) -> &Arc<Module> {
+        &self.module
+    }
+
+    /// Calls the module on `inputs`, each with its settings. An input that the module cannot
+    /// bear is a rejection whose code says how it failed (`trap`, `timeout`, …).
+    pub(super) fn run<I, O>(
+        &mut self,
+        inputs: &[(Arc<SettingsSet>, I)],
+        call: impl Fn(&mut Instance, &[(SettingsId, &I)]) -> Result<Vec<O>, CallError> + Copy,
+    ) -> Vec<Result<O, Rejection>> {
+        let mut results = Vec::with_capacity(inputs.len());
+        if !inputs.is_empty() {
+            self.part(inputs, call, &mut results);
+        }
+        results
+    }
+
+    fn part<I, O>(
+        &mut self,
+        inputs: &[(Arc<SettingsSet>, I)],
+        call: impl Fn(&mut Instance, &[(SettingsId, &I)]) -> Result<Vec<O>, CallError> + Copy,
+        results: &mut Vec<Result<O, Rejection>>,
+    ) {
+        let error = match self.attempt(inputs, call) {
+            Ok(outputs) => {
+                results.extend(outputs.into_iter().map(Ok));
+                return;
+            }
+            Err(error) => error,
+        };
+        self.drop_instance();
+        if let Failure::Settings(rejection) = &error
+            && inputs.iter().all(|(set, _)| set.hash == inputs[0].0.hash)
+        {
+            results.extend(inputs.iter().map(|_| Err(rejection.clone())));
+            return;
+        }
+        if inputs.len() > 1 {
+            let (left, right) = inputs.split_at(inputs.len() / 2);
+            self.part(left, call, results);
+            self.part(right, call, results);
+            return;
+        }
+        let error = match error {
+            Failure::Call(CallError::Timeout { .. }) => {
+                let usual = self.limits.time;
+                self.limits.time = usual.saturating_mul(SECOND_TRY).min(Duration::from_secs(10));
+                let second = self.attempt(inputs, call);
+                self.limits.time = usual;
+                self.drop_instance();
+                match second {
+                    Ok(outputs) => {
+                        results.extend(outputs.into_iter().map(Ok));
+                        return;
+                    }
+                    Err(error) => error,
+                }
+            }
+            error => error,
+        };
+        results.push(Err(error.into_rejection()));
+    }
+
+    fn attempt<I, O>(
+        &mut self,
+        inputs: &[(Arc<SettingsSet>, I)],
+        call: impl Fn(&mut Instance, &[(SettingsId, &I)]) -> Result<Vec<O>, CallError>,
+    ) -> Result<Vec<O>, Failure> {
+        let mut ids = Vec::with_capacity(inputs.len());
+        for (set, input) in inputs {
+            ids.push((self.settings(set)?, input));
+        }
+        let instance = self.instance()?;
+        let outputs = call(instance, &ids)?;
+        if outputs.len() != inputs.len() {
+            return Err(
+                CallError::WrongLength { expected: inputs.len(), got: outputs.len() }.into()
+            );
+        }
+        Ok(outputs)
+    }
+
+    /// The number of a set in the instance, configured at first use.
+    fn settings(&mut self, set: &SettingsSet) -> Result<SettingsId, Failure> {
+        if let Some(&id) = self.sets.get(&set.hash) {
+            return Ok(id);
+        }
+        if self.sets.len() >= MAX_SETS {
+            self.drop_instance();
+        }
+        let id = SettingsId(u32::try_from(self.sets.len()).expect("at most MAX_SETS"));
+        self.instance()?.configure(id, &set.json)?.map_err(|why| {
+            Failure::Settings(Rejection::new("settings", format!("settings are refused: {why}")))
+        })?;
+        self.sets.insert(set.hash, id);
+        Ok(id)
+    }
+
+    fn instance(&mut self) -> Result<&mut Instance, CallError> {
+        if self.instance.is_none() {
+            self.sets.clear();
+            self.instance = Some(self.module.instantiate(self.limits, self.log.clone())?);
+        }
+        Ok(self.instance.as_mut().expect("made just above"))
+    }
+
+    fn drop_instance(&mut self) {
+        self.instance = None;
+        self.sets.clear();
+    }
+}
+
+enum Failure {
+    Call(CallError),
+    Settings(Rejection),
+}
+
+impl From<CallError> for Failure {
+    fn from(error: CallError) -> Self {
+        Self::Call(error)
+    }
+}
+
+impl Failure {
+    fn into_rejection(self) -> Rejection {
+        match self {
+            Self::Call(error) => Rejection::new(error.code(), error.to_string()),
+            Self::Settings(rejection) => rejection,
+        }
+    }
+}

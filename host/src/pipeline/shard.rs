@@ -1,0 +1,443 @@
+//! The thread of a pipeline: takes what is there, lets the worker do it, commits, and only
+//! then lets the broker be answered.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::effects::{Effects, Fate};
+use super::plan::Plan;
+use super::worker::Worker;
+use crate::broker::{LinkEvent, PacketMark, Received, Ticket};
+use crate::message::{DeviceId, Message, Publication, Timestamp};
+use crate::store::{Commit, Mark, Store, StoreError};
+use crate::telemetry::clock;
+
+/// Messages that one call of a module sees at most.
+const BATCH: usize = 256;
+/// The longest a thread sleeps without a look at the clock, which may have been set.
+const NAP: Duration = Duration::from_secs(1);
+/// How long clock wake-ups wait for a clock that stands before the last commit.
+const UNSURE: Duration = Duration::from_secs(300);
+/// A packet id comes round again after 65,535 others; a mark older than this is of an
+/// earlier message.
+const MARKS_WITHIN: u64 = 60_000;
+
+/// Where effects go that no outbox keeps. Calls return at once.
+pub trait Outlet: Send + Sync {
+    /// A device should report now.
+    fn ask(&self, broker: Option<Arc<str>>, question: Publication);
+}
+
+/// Who watches what a pipeline does. Calls return at once.
+pub trait Observer: Send + Sync {
+    fn observe(&self, observed: &Observed<'_>);
+}
+
+/// One batch, or one turn of the clock, as it was.
+pub struct Observed<'a> {
+    pub plan: &'a Plan,
+    pub now: Timestamp,
+    pub messages: &'a [Arc<Message>],
+    /// Redelivered messages that had been committed already.
+    pub duplicates: usize,
+    pub effects: &'a Effects,
+    pub took: Duration,
+}
+
+enum Entry {
+    Message(Received),
+    Link(Arc<str>, LinkEvent),
+    Apply(Arc<Plan>, SyncSender<()>),
+    /// Answered when all before it is durable.
+    Drain(SyncSender<()>),
+    Stop,
+}
+
+/// The queue to the thread. Its length is bounded by the brokers' ceilings: a message keeps
+/// its ticket until it is committed, and without free tickets nothing more is received.
+#[derive(Default)]
+struct Queue {
+    entries: Mutex<VecDeque<Entry>>,
+    filled: Condvar,
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, entry: Entry) {
+        self.lock().push_back(entry);
+        self.filled.notify_one();
+    }
+
+    /// What is there, at most a batch; waits up to `patience` for the first.
+    fn take(&self, patience: Duration) -> Vec<Entry> {
+        let entries = self.lock();
+        let (mut entries, _) = self
+            .filled
+            .wait_timeout_while(entries, patience, |e| e.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        let count = entries.len().min(BATCH);
+        entries.drain(..count).collect()
+    }
+}
+
+/// Why a pipeline does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("what the pipeline remembers cannot be read")]
+    Store(#[from] StoreError),
+    #[error("no thread can be started")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A running pipeline.
+pub struct Shard {
+    plan: Mutex<Arc<Plan>>,
+    queue: Arc<Queue>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Shard {
+    /// Reads what the pipeline remembers and starts its thread.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or the thread not be started.
+    pub fn start(
+        plan: Arc<Plan>,
+        store: Store,
+        outlet: Arc<dyn Outlet>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, StartError> {
+        let name = plan.file.name.clone();
+        let rows = store.load_keys(&name)?;
+        let mut marks = HashMap::new();
+        for source in &plan.file.sources {
+            for mark in store.load_marks(&source.broker)? {
+                if mark.pipeline == name {
+                    marks.insert((mark.broker.clone(), mark.packet_id), mark);
+                }
+            }
+        }
+        let last = store
+            .meta_get(&last_commit(&name))?
+            .and_then(|v| Some(Timestamp(u64::from_le_bytes(v.try_into().ok()?))));
+        let queue = Arc::new(Queue::default());
+        let worker = Worker::new(plan.clone(), rows);
+        let mut thread = Thread {
+            queue: queue.clone(),
+            worker,
+            store,
+            outlet,
+            observer,
+            marks,
+            links: HashMap::new(),
+            silent_since: last,
+            sure_at: unsure(last, clock::now()).then(|| Instant::now() + UNSURE),
+        };
+        let handle = std::thread::Builder::new()
+            .name(format!("pipeline-{name}"))
+            .spawn(move || thread.run())
+            .map_err(StartError::Thread)?;
+        Ok(Self { plan: Mutex::new(plan), queue, thread: Mutex::new(Some(handle)) })
+    }
+
+    /// What it runs now, or is about to.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether its thread still runs.
+    pub fn is_alive(&self) -> bool {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        thread.as_ref().is_some_and(|t| !t.is_finished())
+    }
+
+    /// Hands a message over.
+    pub fn message(&self, received: Received) {
+        self.queue.push(Entry::Message(received));
+    }
+
+    /// Tells what became of the connection to a broker.
+    pub fn link(&self, broker: Arc<str>, event: LinkEvent) {
+        self.queue.push(Entry::Link(broker, event));
+    }
+
+    /// Takes up a new plan after all messages before it; returns when it runs.
+    pub fn apply(&self, plan: Arc<Plan>) {
+        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.clone();
+        let (done, wait) = sync_channel(1);
+        self.queue.push(Entry::Apply(plan, done));
+        // An error says that the thread is gone: then there is nothing to wait for.
+        let _gone = wait.recv();
+    }
+
+    /// Returns when everything handed over before is durable, or after `patience`.
+    pub fn drain(&self, patience: Duration) -> bool {
+        let (done, wait) = sync_channel(1);
+        self.queue.push(Entry::Drain(done));
+        wait.recv_timeout(patience).is_ok()
+    }
+
+    /// Ends the thread after all messages before it, and waits for that.
+    pub fn stop(&self) {
+        self.queue.push(Entry::Stop);
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            // A panic was printed by the thread itself; there is nothing left to do for it.
+            let _panicked = thread.join();
+        }
+    }
+}
+
+impl Drop for Shard {
+    fn drop(&mut self) {
+        self.queue.push(Entry::Stop);
+    }
+}
+
+/// The clock stands before what is known to have been: no battery, not yet set.
+fn unsure(last: Option<Timestamp>, now: Timestamp) -> bool {
+    let built = Timestamp(env!("TAPLINE_BUILD_MS").parse().unwrap_or(0));
+    now < built || last.is_some_and(|last| now < last)
+}
+
+fn last_commit(pipeline: &str) -> String {
+    format!("last-commit:{pipeline}")
+}
+
+#[derive(Clone, Copy, Default)]
+struct Link {
+    up: bool,
+    drained: bool,
+    /// Since when nothing is heard of it.
+    silent_since: Option<Timestamp>,
+}
+
+struct Thread {
+    queue: Arc<Queue>,
+    worker: Worker,
+    store: Store,
+    outlet: Arc<dyn Outlet>,
+    observer: Arc<dyn Observer>,
+    marks: HashMap<(Arc<str>, u16), Mark>,
+    links: HashMap<Arc<str>, Link>,
+    /// Until a broker is first connected: the last commit of the run before.
+    silent_since: Option<Timestamp>,
+    /// From when on the clock is taken as it is.
+    sure_at: Option<Instant>,
+}
+
+impl Thread {
+    fn run(&mut self) {
+        let changes = self.worker.settle_changes(None);
+        self.commit(changes, Vec::new(), &[], 0, Instant::now());
+        loop {
+            let mut batch = Vec::new();
+            for entry in self.queue.take(self.patience()) {
+                match entry {
+                    Entry::Message(received) => batch.push(received),
+                    other => {
+                        self.messages(std::mem::take(&mut batch));
+                        if !self.control(other) {
+                            return;
+                        }
+                    }
+                }
+            }
+            self.messages(batch);
+            self.wake();
+        }
+    }
+
+    fn control(&mut self, entry: Entry) -> bool {
+        let start = Instant::now();
+        match entry {
+            Entry::Message(_) => {}
+            Entry::Link(broker, event) => {
+                let effects = self.link_changed(&broker, event);
+                self.commit(effects, Vec::new(), &[], 0, start);
+            }
+            Entry::Apply(plan, done) => {
+                let now = self.links.values().all(|l| l.up && l.drained).then(clock::now);
+                let effects = self.worker.apply(plan, now);
+                self.commit(effects, Vec::new(), &[], 0, start);
+                let _nobody_waits = done.send(());
+            }
+            Entry::Drain(done) => {
+                let tell = Box::new(move |_| {
+                    let _nobody_waits = done.try_send(());
+                });
+                // A closed store has nothing to wait for; the sender notices by itself.
+                let _closed = self.store.submit(Commit::default(), tell);
+            }
+            Entry::Stop => return false,
+        }
+        true
+    }
+
+    fn link_changed(&mut self, broker: &Arc<str>, event: LinkEvent) -> Effects {
+        let unheard = self.silent_since;
+        let link = self
+            .links
+            .entry(broker.clone())
+            .or_insert_with(|| Link { silent_since: unheard, ..Link::default() });
+        match event {
+            LinkEvent::Up { resumed, at } => {
+                link.up = true;
+                link.drained = false;
+                if let Some(from) = link.silent_since.take() {
+                    return self.worker.deaf(broker, from, at, resumed);
+                }
+            }
+            LinkEvent::Drained { .. } => link.drained = true,
+            LinkEvent::Down { last_heard, .. } => {
+                link.up = false;
+                link.drained = false;
+                link.silent_since.get_or_insert(last_heard);
+            }
+        }
+        Effects::default()
+    }
+
+    fn messages(&mut self, received: Vec<Received>) {
+        if received.is_empty() {
+            return;
+        }
+        let start = Instant::now();
+        let mut messages = Vec::with_capacity(received.len());
+        let mut tickets = Vec::with_capacity(received.len());
+        let mut marks = Vec::new();
+        let mut duplicates = 0;
+        for one in received {
+            tickets.push(one.ticket);
+            if let Some(packet) = one.packet {
+                let source = &one.message.id.source;
+                if self.seen(source, &packet, one.message.id.sequence) {
+                    duplicates += 1;
+                    continue;
+                }
+                marks.push(Mark {
+                    broker: source.clone(),
+                    pipeline: self.worker.plan().file.name.clone(),
+                    packet_id: packet.packet_id,
+                    epoch: packet.epoch,
+                    hash: packet.hash,
+                    sequence: one.message.id.sequence,
+                });
+            }
+            messages.push(Arc::new(one.message));
+        }
+        let mut effects = self.worker.batch(&messages);
+        for mark in &marks {
+            self.marks.insert((mark.broker.clone(), mark.packet_id), mark.clone());
+        }
+        effects.marks = marks;
+        self.commit(effects, tickets, &messages, duplicates, start);
+    }
+
+    /// Whether this is the second coming of a message that is committed, or about to be.
+    fn seen(&self, broker: &Arc<str>, packet: &PacketMark, sequence: u64) -> bool {
+        packet.dup
+            && self.marks.get(&(broker.clone(), packet.packet_id)).is_some_and(|mark| {
+                mark.epoch == packet.epoch
+                    && mark.hash == packet.hash
+                    && sequence.saturating_sub(mark.sequence) < MARKS_WITHIN
+            })
+    }
+
+    fn wake(&mut self) {
+        if self.sure_at.is_some_and(|at| Instant::now() < at) {
+            if !unsure(self.silent_since, clock::now()) {
+                self.sure_at = None;
+            } else {
+                return;
+            }
+        }
+        let now = clock::now();
+        if self.worker.next_due().is_none_or(|due| due > now) {
+            return;
+        }
+        let start = Instant::now();
+        let links = &self.links;
+        let heard = |plan: &Plan, device: Option<&DeviceId>| {
+            let fine = |broker: &Arc<str>| links.get(broker).is_some_and(|l| l.up && l.drained);
+            match device.and_then(|d| plan.directory.get(d)) {
+                Some(bound) => bound.brokers.iter().all(fine),
+                None => plan.file.sources.iter().all(|s| fine(&s.broker)),
+            }
+        };
+        let effects = self.worker.wake(now, &heard);
+        self.commit(effects, Vec::new(), &[], 0, start);
+    }
+
+    fn patience(&self) -> Duration {
+        let Some(due) = self.worker.next_due() else { return NAP };
+        // A wake-up that is due but may not act yet is looked at again after a while.
+        Duration::from_millis(due.since(clock::now())).clamp(Duration::from_millis(20), NAP)
+    }
+
+    fn commit(
+        &mut self,
+        effects: Effects,
+        tickets: Vec<Ticket>,
+        messages: &[Arc<Message>],
+        duplicates: usize,
+        start: Instant,
+    ) {
+        let now = clock::now();
+        let name = self.worker.plan().file.name.clone();
+        let plan = self.worker.plan().clone();
+        self.observer.observe(&Observed {
+            plan: &plan,
+            now,
+            messages,
+            duplicates,
+            effects: &effects,
+            took: start.elapsed(),
+        });
+        let mut commit = Commit {
+            keys: effects.keys,
+            outbox: effects.outbox,
+            dead: effects.dead,
+            marks: effects.marks,
+            ..Commit::default()
+        };
+        let nothing = commit.keys.is_empty()
+            && commit.outbox.is_empty()
+            && commit.dead.is_empty()
+            && commit.marks.is_empty();
+        if nothing && tickets.is_empty() && effects.asks.is_empty() {
+            return;
+        }
+        if !nothing {
+            commit.meta.push((last_commit(&name), now.0.to_le_bytes().to_vec()));
+        }
+        let outlet = self.outlet.clone();
+        let asks = effects.asks;
+        let done = move |_| {
+            tickets.into_iter().for_each(|ticket| ticket.done());
+            for (broker, question) in asks {
+                outlet.ask(broker, question);
+            }
+        };
+        // A closed store commits nothing: the tickets stay undone, the broker keeps its own.
+        let _closed = self.store.submit(commit, Box::new(done));
+    }
+}
+
+impl Effects {
+    /// Messages by what became of them.
+    pub fn tally(&self) -> (usize, usize, usize) {
+        let count = |f: fn(&Fate) -> bool| self.fates.iter().filter(|fate| f(fate)).count();
+        (
+            count(|f| *f == Fate::Committed),
+            count(|f| matches!(f, Fate::Filtered(_))),
+            count(|f| *f == Fate::DeadLettered),
+        )
+    }
+}
