@@ -5,6 +5,7 @@
 //! endpoint's secrets in it.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +62,36 @@ pub(super) struct Http {
     body_secrets: Vec<(String, Secret)>,
 }
 
+/// A client that follows no redirect and takes no proxy from the environment. With `ca` it
+/// trusts only the authorities in that file, else those of the system.
+///
+/// # Errors
+/// In words for a person: an authority that cannot be read.
+pub fn client(
+    ca: Option<&Path>,
+    connect_timeout: Duration,
+    timeout: Duration,
+) -> Result<reqwest::Client, String> {
+    // Only the first call in a process does something.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .user_agent(concat!("tapline/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(connect_timeout)
+        .timeout(timeout)
+        .pool_idle_timeout(Duration::from_secs(30));
+    if let Some(ca) = ca {
+        let pem = std::fs::read(ca)
+            .map_err(|error| format!("`{}` cannot be read: {error}", ca.display()))?;
+        let authorities = reqwest::Certificate::from_pem_bundle(&pem)
+            .map_err(|error| format!("`{}` holds no certificate: {error}", ca.display()))?;
+        builder = builder.tls_certs_only(authorities);
+    }
+    builder.build().map_err(|error| format!("no HTTP client: {}", chain(&error)))
+}
+
 impl Http {
     /// Prepares to send to `endpoint`.
     ///
@@ -71,25 +102,7 @@ impl Http {
         body_secrets: Vec<(String, Secret)>,
     ) -> Result<Self, String> {
         let Some(base) = endpoint.url.clone() else { return Err("no endpoint".into()) };
-        // Only the first call in a process does something.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut builder = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .user_agent(concat!("tapline/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(endpoint.connect_timeout)
-            .timeout(endpoint.timeout)
-            .pool_idle_timeout(Duration::from_secs(30));
-        if let Some(ca) = &endpoint.ca {
-            let pem = std::fs::read(ca)
-                .map_err(|error| format!("`{}` cannot be read: {error}", ca.display()))?;
-            let authorities = reqwest::Certificate::from_pem_bundle(&pem)
-                .map_err(|error| format!("`{}` holds no certificate: {error}", ca.display()))?;
-            builder = builder.tls_certs_only(authorities);
-        }
-        let client =
-            builder.build().map_err(|error| format!("no HTTP client: {}", chain(&error)))?;
+        let client = client(endpoint.ca.as_deref(), endpoint.connect_timeout, endpoint.timeout)?;
         Ok(Self { client, endpoint, base: base.trim_end_matches('/').to_owned(), body_secrets })
     }
 

@@ -1,0 +1,11 @@
+//! The HTTP interface: S3's `POST /config`, `GET /config` and `GET /health`.
+//!
+//! Neighbours: `reload` does what a request asks; here is only the protocol: who may ask,
+//! how large and slow a request may be, and the exact shapes. Invariant: nothing that a
+//! client controls is unbounded.
+
+mod access;
+mod routes;
+mod serve;
+
+pub use serve::{ServeError, Server};

@@ -1,0 +1,77 @@
+//! The command line: what each command is called, what it takes, and which part answers it.
+//!
+//! Results go to stdout, talk to stderr. Exit codes: 0 fine, 1 finding, 2 usage, 3 not
+//! reachable, 4 refused.
+
+mod check;
+mod health;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+/// Routes MQTT messages through pipelines of sandboxed WebAssembly modules.
+#[derive(Debug, Parser)]
+#[command(name = "tapline", version, propagate_version = true, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run: connect brokers, run pipelines, deliver, serve the API
+    Run(run::Args),
+    /// Check a site's files without starting anything
+    Check(check::Args),
+    /// Write a commented site into a directory
+    Init {
+        /// The directory; it is made if it is missing, and nothing in it is overwritten
+        dir: PathBuf,
+    },
+    /// Print the JSON Schema of a kind of file, for editors
+    Schema {
+        /// Which file: the pipelines, the site file `tapline.toml`, or devices
+        #[arg(value_enum)]
+        file: check::SchemaOf,
+    },
+    /// Ask a running Tapline how it is; for container health checks
+    Health(health::Args),
+    /// Print completions for a shell
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// A finding: something is wrong with what was looked at.
+pub(crate) const FINDING: u8 = 1;
+/// The command was not called right.
+pub(crate) const USAGE: u8 = 2;
+/// What the command speaks to does not answer.
+pub(crate) const NOT_REACHABLE: u8 = 3;
+/// What the command asked for was refused.
+pub(crate) const REFUSED: u8 = 4;
+
+impl Cli {
+    /// Does what the command line says.
+    ///
+    /// # Errors
+    /// Whatever ended the command, for `main` to print once.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.command {
+            Command::Run(args) => run::run(&args),
+            Command::Check(args) => check::check(&args),
+            Command::Init { dir } => check::init(&dir),
+            Command::Schema { file } => check::schema(file),
+            Command::Health(args) => health::health(&args),
+            Command::Completions { shell } => {
+                let mut command = Self::command();
+                clap_complete::generate(shell, &mut command, "tapline", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}

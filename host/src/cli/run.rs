@@ -1,0 +1,120 @@
+//! `tapline run`: until a signal says stop.
+
+use std::collections::BTreeMap;
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::FINDING;
+use crate::api::Server;
+use crate::config::site::Log;
+use crate::config::{Around, Look, Severity, Texts, check, render};
+use crate::reload::{Options, StartError, Tapline};
+use crate::telemetry::{clock, logs};
+
+/// How long requests under way have when Tapline stops.
+const API_STOP: Duration = Duration::from_secs(3);
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The site directory; without it, what ships runs with the broker and the Odoo that the
+    /// environment names (MQTT_BROKER, ODOO_BASE_URL, …)
+    #[arg(long, value_name = "DIR", env = "TAPLINE_SITE")]
+    site: Option<PathBuf>,
+    /// Where the database and the pushed configuration are kept
+    #[arg(long, value_name = "DIR", env = "TAPLINE_DATA", default_value = "tapline-data")]
+    data: PathBuf,
+    /// A document of POST /config (JSON, YAML or TOML), read at the first start
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A directory with modules (`*.wasm`) beside the site's own and those that ship
+    #[arg(long, value_name = "DIR", env = "TAPLINE_MODULES")]
+    modules: Option<PathBuf>,
+}
+
+/// The process environment, over a `.env` file in the working directory.
+pub(super) fn environment() -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> = match dotenvy::dotenv_iter() {
+        Ok(lines) => lines.filter_map(Result::ok).collect(),
+        // No file is the usual case.
+        Err(_) => BTreeMap::new(),
+    };
+    all.extend(
+        std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }),
+    );
+    all
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let options = Options {
+        site: args.site.clone(),
+        data: args.data.clone(),
+        env: environment(),
+        config_file: args.config.clone(),
+        modules: args.modules.clone(),
+    };
+    logs::start(&log_of(&options))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the async runtime does not start")?;
+    runtime.block_on(serve(options))
+}
+
+async fn serve(options: Options) -> anyhow::Result<ExitCode> {
+    let tapline = match Tapline::start(options).await {
+        Ok(tapline) => tapline,
+        Err(StartError::Config(problems)) => {
+            let look = if std::io::stderr().is_terminal() { Look::Colour } else { Look::Plain };
+            eprint!("{}", render(&problems, Severity::Error, look));
+            tracing::error!(
+                event = "start_failed",
+                problems = problems.len(),
+                "the configuration is wrong"
+            );
+            return Ok(ExitCode::from(FINDING));
+        }
+        Err(error) => return Err(error).context("Tapline does not start"),
+    };
+    let server = match Server::start(&tapline.config().site.http, tapline.clone()).await {
+        Ok(server) => server,
+        Err(error) => {
+            tapline.stop().await;
+            return Err(error).context("Tapline does not start");
+        }
+    };
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let why = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = tapline.ended() => "the store has ended",
+    };
+    tracing::info!(event = "stopping", why, "stopping");
+    server.stop(API_STOP).await;
+    tapline.stop().await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The log is wanted before anything is checked, so its settings are read ahead; what is
+/// wrong with them is said by the check that follows.
+fn log_of(options: &Options) -> Log {
+    let texts = options.site.as_deref().map(Texts::read).unwrap_or_default();
+    let around =
+        Around { env: &options.env, pushed: None, generated_name: "tapline", now: clock::now() };
+    match check(&texts, around).site {
+        Ok(site) => site.log.clone(),
+        Err(_) => Log {
+            level: "info".to_owned(),
+            format: crate::config::site::LogFormat::Text,
+            file: None,
+        },
+    }
+}

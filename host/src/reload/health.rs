@@ -1,0 +1,167 @@
+//! `/health`: S3's four fields, and what else an operator wants to see at a glance.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::Tapline;
+use crate::broker::{LinkStatus, SubscriptionStatus};
+use crate::delivery::SinkStatus;
+use crate::pipeline::Counts;
+
+/// How Tapline is.
+#[derive(Debug, Serialize)]
+pub struct Health {
+    /// `ok`, or `degraded` with problems.
+    pub status: &'static str,
+    /// Registered devices.
+    pub devices: usize,
+    /// Topic filters that the brokers have granted.
+    pub subscriptions: usize,
+    /// When a configuration was last pushed; null before the first.
+    pub last_config_update: Option<String>,
+    pub version: &'static str,
+    pub bridge_id: String,
+    pub uptime_s: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<String>,
+    pub brokers: BTreeMap<Arc<str>, BrokerHealth>,
+    pub pipelines: BTreeMap<Arc<str>, PipelineHealth>,
+    pub sinks: BTreeMap<String, SinkHealth>,
+    pub dead_letters: u64,
+    /// A restart would not help while this is true; false answers 503.
+    #[serde(skip)]
+    pub alive: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub struct BrokerHealth {
+    pub connected: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+    pub subscriptions: usize,
+    /// Filters that the broker refused, with its reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct PipelineHealth {
+    pub running: bool,
+    pub devices: usize,
+    #[serde(flatten)]
+    pub counts: Counts,
+}
+
+#[derive(Debug, Serialize)]
+pub struct SinkHealth {
+    pub waiting: u64,
+    pub delivered: u64,
+    pub dead_lettered: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+/// Problems that `/health` names; more are counted.
+const NAMED: usize = 20;
+
+impl Tapline {
+    /// How everything is, at this moment.
+    pub fn health(&self) -> Health {
+        let running = self.running();
+        let counts = self.activity.counts();
+        let links: BTreeMap<_, _> =
+            self.links.all().into_iter().map(|(name, c)| (name, c.link.status())).collect();
+        let mut problems: Vec<String> = running.problems.iter().map(ToString::to_string).collect();
+        let brokers: BTreeMap<_, _> = links
+            .iter()
+            .map(|(name, status)| (name.clone(), broker(name, status, &mut problems)))
+            .collect();
+        let sinks = self.delivery.status();
+        let sinks = sinks
+            .into_iter()
+            .filter(|(id, status)| id.broker().is_none() || status.waiting > 0)
+            .map(|(id, status)| (id.to_string(), sink(&id.to_string(), status, &mut problems)))
+            .collect();
+        let pipelines: BTreeMap<_, _> = running
+            .shards
+            .iter()
+            .map(|(name, shard)| {
+                let counts = counts.get(name).cloned().unwrap_or_default();
+                let devices = shard.plan().directory.bound.len();
+                (name.clone(), PipelineHealth { running: shard.is_alive(), devices, counts })
+            })
+            .collect();
+        for note in self.activity.notes() {
+            let device = note.device.map(|d| format!("device `{d}`: ")).unwrap_or_default();
+            problems.push(format!("{device}{} ({} times)", note.detail, note.count));
+        }
+        if let Some(trouble) = self.store.trouble() {
+            problems.push(format!("the store cannot write: {}: {}", trouble.what, trouble.detail));
+        }
+        let store = self.store.is_alive();
+        if !store {
+            problems.push("the store has ended".to_owned());
+        }
+        if problems.len() > NAMED {
+            let more = problems.len() - NAMED;
+            problems.truncate(NAMED);
+            problems.push(format!("and {more} more"));
+        }
+        Health {
+            status: if problems.is_empty() { "ok" } else { "degraded" },
+            devices: running.config.as_ref().map_or(0, |c| c.devices.by_id.len()),
+            subscriptions: brokers.values().map(|b| b.subscriptions).sum(),
+            last_config_update: running.updated.map(|at| at.rfc3339()),
+            version: env!("CARGO_PKG_VERSION"),
+            bridge_id: running.config.as_ref().map(|c| c.site.name.clone()).unwrap_or_default(),
+            uptime_s: self.started.elapsed().as_secs(),
+            alive: store && pipelines.values().all(|p| p.running),
+            problems,
+            brokers,
+            pipelines,
+            sinks,
+            dead_letters: self.store.dead_letter_count(),
+        }
+    }
+}
+
+fn broker(name: &str, status: &LinkStatus, problems: &mut Vec<String>) -> BrokerHealth {
+    let mut refused = BTreeMap::new();
+    for (filter, state) in &status.subscriptions {
+        if let SubscriptionStatus::Refused { reason, .. } = state {
+            refused.insert(filter.clone(), reason.clone());
+            problems.push(format!("broker `{name}` refuses `{filter}`: {reason}"));
+        }
+    }
+    let granted = |state: &&SubscriptionStatus| matches!(state, SubscriptionStatus::Granted { .. });
+    if !status.connected {
+        let why = status.last_error.as_deref().unwrap_or("no attempt has ended yet");
+        problems.push(format!("broker `{name}` is not connected: {why}"));
+    }
+    BrokerHealth {
+        connected: status.connected,
+        last_error: status.last_error.clone(),
+        subscriptions: status.subscriptions.values().filter(granted).count(),
+        refused,
+    }
+}
+
+fn sink(name: &str, status: SinkStatus, problems: &mut Vec<String>) -> SinkHealth {
+    let paused = status.paused.map(|paused| paused.reason);
+    if let Some(reason) = &paused {
+        problems.push(format!("sink `{name}` is paused: {reason}"));
+    } else if let Some(error) = &status.last_error {
+        problems.push(format!("sink `{name}`: {error}"));
+    }
+    SinkHealth {
+        waiting: status.waiting,
+        delivered: status.delivered,
+        dead_lettered: status.dead,
+        paused,
+        last_error: status.last_error,
+    }
+}

@@ -1,0 +1,315 @@
+//! The running whole: start, push, stop. One path leads to what runs: read everything,
+//! check everything, build new, drain old, swap.
+//!
+//! Neighbours: `config` says what should run, `pipeline`, `broker` and `delivery` run it,
+//! `api` asks for changes. Invariant: a failure at any step leaves what runs untouched and
+//! says why.
+
+mod health;
+mod modules;
+mod prepare;
+mod push;
+mod pushed;
+mod router;
+mod sinks;
+mod start;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+
+pub use health::{BrokerHealth, Health, PipelineHealth, SinkHealth};
+pub use prepare::{Findings, check_only as check};
+pub use push::{Applied, PushError};
+pub use start::StartError;
+
+use crate::broker::{Farewell, Link, LinkOptions, Memory, MemoryError, Subscription};
+use crate::config::push::Pushed;
+use crate::config::site::Broker;
+use crate::config::{Config, Problem};
+use crate::delivery::{Delivery, Surroundings};
+use crate::message::Timestamp;
+use crate::module::Engine;
+use crate::pipeline::{Activity, Shard};
+use crate::store::Store;
+use crate::telemetry::{self, clock};
+use prepare::Prepared;
+use router::{Router, Ways};
+use sinks::Publishers;
+
+/// How Tapline is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The site directory; `None`: what ships, with the environment's broker and endpoint.
+    pub site: Option<PathBuf>,
+    /// Where database, compiled modules and the pushed configuration are kept.
+    pub data: PathBuf,
+    /// The process environment, or what a test takes for it.
+    pub env: BTreeMap<String, String>,
+    /// S3's document, read at the first start.
+    pub config_file: Option<PathBuf>,
+    /// Where `*.wasm` files are looked for beside the site's and the shipped ones.
+    pub modules: Option<PathBuf>,
+}
+
+/// A running Tapline.
+pub struct Tapline {
+    options: Options,
+    /// The name of a site that says none.
+    generated_name: String,
+    store: Store,
+    engine: Arc<Engine>,
+    activity: Arc<Activity>,
+    delivery: Delivery,
+    ways: Arc<Ways>,
+    links: Arc<Links>,
+    publishers: Publishers,
+    running: RwLock<Running>,
+    /// One change at a time.
+    changing: tokio::sync::Mutex<()>,
+    asker: JoinHandle<()>,
+    started: Instant,
+}
+
+/// What runs now; nothing before the start is done.
+#[derive(Default)]
+struct Running {
+    config: Option<Arc<Config>>,
+    /// The document in force.
+    pushed: Option<Arc<Pushed>>,
+    shards: BTreeMap<Arc<str>, Arc<Shard>>,
+    /// What could not be taken up, and why.
+    problems: Vec<Problem>,
+    updated: Option<Timestamp>,
+}
+
+/// The connections, by broker.
+#[derive(Default)]
+pub(crate) struct Links {
+    links: RwLock<BTreeMap<Arc<str>, Connection>>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    link: Arc<Link>,
+    router: Arc<Router>,
+    broker: Arc<Broker>,
+}
+
+/// Keeps the number of a broker's session in the store.
+struct SessionMemory {
+    store: Store,
+    broker: Arc<str>,
+}
+
+impl Memory for SessionMemory {
+    fn recall(&self) -> Result<Option<Vec<u8>>, MemoryError> {
+        let name = format!("session:{}", self.broker);
+        self.store.meta_get(&name).map_err(|e| MemoryError(telemetry::words(&e)))
+    }
+
+    fn keep(&self, value: Vec<u8>) -> Result<(), MemoryError> {
+        let name = format!("session:{}", self.broker);
+        self.store.meta_put(&name, &value).map_err(|e| MemoryError(telemetry::words(&e)))
+    }
+}
+
+impl Links {
+    fn get(&self, broker: &str) -> Option<Connection> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).get(broker).cloned()
+    }
+
+    fn all(&self) -> BTreeMap<Arc<str>, Connection> {
+        self.links.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set(&self, broker: &Arc<str>, connection: Connection) {
+        let mut links = self.links.write().unwrap_or_else(PoisonError::into_inner);
+        links.insert(broker.clone(), connection);
+    }
+
+    fn remove(&self, broker: &str) -> Option<Connection> {
+        self.links.write().unwrap_or_else(PoisonError::into_inner).remove(broker)
+    }
+}
+
+/// How long what is under way may take when Tapline stops.
+const STOP: Duration = Duration::from_secs(10);
+
+impl Tapline {
+    fn running(&self) -> std::sync::RwLockReadGuard<'_, Running> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The pushed document as it was sent, its secrets as `***`; an empty device list before
+    /// the first push.
+    pub fn document(&self) -> serde_json::Value {
+        let running = self.running();
+        match &running.pushed {
+            Some(pushed) => pushed.document().clone(),
+            None => serde_json::json!({"devices": []}),
+        }
+    }
+
+    /// What was configured, checked. Once [`Tapline::start`] is done there always is one.
+    pub fn config(&self) -> Arc<Config> {
+        self.running().config.clone().expect("start applies one before it returns")
+    }
+
+    /// What flows.
+    pub fn activity(&self) -> &Arc<Activity> {
+        &self.activity
+    }
+
+    /// The durable side, for looking at dead letters and what waits.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Brings what runs to what is prepared. Whatever could fail has been tried before.
+    async fn apply(&self, prepared: Prepared) {
+        let Prepared { config, plans, pushed, updated, problems } = prepared;
+        let site = config.site.clone();
+        for (name, connection) in self.links.all() {
+            let wanted = site.brokers.get(&*name);
+            if wanted.is_none_or(|wanted| **wanted != *connection.broker) {
+                self.leave(&name, &connection, wanted.map(|b| &**b)).await;
+            }
+        }
+        let shards = self.swap_shards(&plans).await;
+        let sinks = self.publishers.plans(&plans, site.brokers.keys());
+        self.delivery.tell(Surroundings {
+            bridge: site.name.as_str().into(),
+            devices: config.devices.clone(),
+        });
+        self.delivery.apply(sinks);
+        for (name, broker) in &site.brokers {
+            let name: Arc<str> = name.as_str().into();
+            if self.links.get(&name).is_none() {
+                let wanted = prepare::subscriptions(&plans, &name);
+                let shards = prepare::on_broker(&shards, &name);
+                self.connect(&name, broker, &site.name, shards, wanted);
+            }
+        }
+        for (name, connection) in self.links.all() {
+            connection.router.set(prepare::on_broker(&shards, &name));
+            connection.link.subscribe(prepare::subscriptions(&plans, &name));
+        }
+        self.activity.retain_devices(&|id| config.devices.by_id.contains_key(id));
+        *self.write() = Running { config: Some(config), pushed, shards, problems, updated };
+    }
+
+    fn connect(
+        &self,
+        name: &Arc<str>,
+        broker: &Arc<Broker>,
+        site: &str,
+        shards: Vec<Arc<Shard>>,
+        wanted: BTreeMap<String, Subscription>,
+    ) {
+        let router = Router::new(name);
+        router.set(shards);
+        let options = LinkOptions {
+            broker: broker.clone(),
+            site: site.to_owned(),
+            intake: router.clone(),
+            memory: Arc::new(SessionMemory { store: self.store.clone(), broker: name.clone() }),
+            clock: Arc::new(clock::now),
+        };
+        let link = Arc::new(Link::start(options, wanted));
+        self.links.set(name, Connection { link, router, broker: broker.clone() });
+    }
+
+    /// Stop intake, drain, commit, ack to the old broker. Its session ends, unless it is the
+    /// same broker and client id, only reached differently.
+    async fn leave(&self, name: &Arc<str>, old: &Connection, new: Option<&Broker>) {
+        tracing::info!(event = "broker_left", broker = %name, "leaving the broker");
+        let same = new.is_some_and(|new| {
+            let id = |b: &Broker| (b.host.clone(), b.port, b.client_id.clone());
+            id(new) == id(&old.broker)
+        });
+        let farewell = if same { Farewell::KeepSession } else { Farewell::EndSession };
+        old.link.stop(farewell, STOP).await;
+        self.links.remove(name);
+    }
+
+    /// New pipelines start, changed ones take up their plan after what they have, those that
+    /// are gone end.
+    async fn swap_shards(
+        &self,
+        plans: &[Arc<crate::pipeline::Plan>],
+    ) -> BTreeMap<Arc<str>, Arc<Shard>> {
+        let before = self.running().shards.clone();
+        let mut shards = BTreeMap::new();
+        for plan in plans {
+            let name = plan.file.name.clone();
+            let shard = match before.get(&name).filter(|s| s.is_alive()) {
+                Some(shard) => {
+                    let (shard, plan) = (shard.clone(), plan.clone());
+                    let applied = shard.clone();
+                    let done = tokio::task::spawn_blocking(move || applied.apply(plan)).await;
+                    if let Err(error) = done {
+                        tracing::error!(event = "pipeline_apply_failed", pipeline = %name, %error, "plan not taken up");
+                    }
+                    shard
+                }
+                None => match self.start_shard(plan.clone()) {
+                    Ok(shard) => shard,
+                    Err(error) => {
+                        tracing::error!(event = "pipeline_start_failed", pipeline = %name, error = &error as &dyn std::error::Error, "pipeline does not run");
+                        continue;
+                    }
+                },
+            };
+            shards.insert(name, shard);
+        }
+        for (name, shard) in before {
+            if !shards.contains_key(&name) {
+                for connection in self.links.all().into_values() {
+                    connection.router.drop_shard(&shard);
+                }
+                let _finished = tokio::task::spawn_blocking(move || shard.stop()).await;
+            }
+        }
+        shards
+    }
+
+    fn start_shard(
+        &self,
+        plan: Arc<crate::pipeline::Plan>,
+    ) -> Result<Arc<Shard>, crate::pipeline::StartError> {
+        let shard =
+            Shard::start(plan, self.store.clone(), self.ways.clone(), self.activity.clone())?;
+        Ok(Arc::new(shard))
+    }
+
+    /// Stops: intake first, then what is under way, then the rest. The brokers keep our
+    /// sessions.
+    pub async fn stop(&self) {
+        let _one_at_a_time = self.changing.lock().await;
+        for connection in self.links.all().into_values() {
+            connection.link.stop(Farewell::KeepSession, STOP).await;
+        }
+        let shards = std::mem::take(
+            &mut self.running.write().unwrap_or_else(PoisonError::into_inner).shards,
+        );
+        for shard in shards.into_values() {
+            let _finished = tokio::task::spawn_blocking(move || shard.stop()).await;
+        }
+        self.asker.abort();
+        self.delivery.stop(STOP).await;
+        let store = self.store.clone();
+        let _closed = tokio::task::spawn_blocking(move || store.close()).await;
+        tracing::info!(event = "stopped", "Tapline has stopped");
+    }
+
+    /// Returns when the store, and with it everything, has ended by itself.
+    pub async fn ended(&self) {
+        while self.store.is_alive() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+}

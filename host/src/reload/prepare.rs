@@ -1,0 +1,109 @@
+//! Reads everything and checks everything, without touching what runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Options;
+use crate::broker::Subscription;
+use crate::config::load::{Around, Texts, check};
+use crate::config::push::Pushed;
+use crate::config::{Config, Problem};
+use crate::message::Timestamp;
+use crate::module::{Engine, EngineOptions};
+use crate::pipeline::{ModuleSet, Plan, Shard, subscriptions as of_plan};
+
+/// What is ready to run.
+pub(super) struct Prepared {
+    pub(super) config: Arc<Config>,
+    pub(super) plans: Vec<Arc<Plan>>,
+    pub(super) pushed: Option<Arc<Pushed>>,
+    pub(super) updated: Option<Timestamp>,
+    /// Units that cannot run, and why; the others go on.
+    pub(super) problems: Vec<Problem>,
+}
+
+/// Reads all texts, checks them with the pushed document and against the modules.
+///
+/// # Errors
+/// If `tapline.toml` or the environment is wrong: without it nothing can run.
+pub(super) fn read(
+    options: &Options,
+    generated_name: &str,
+    engine: &Engine,
+    pushed: Option<Arc<Pushed>>,
+    updated: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Prepared, Vec<Problem>> {
+    let texts = options.site.as_deref().map(Texts::read).unwrap_or_default();
+    let around = Around { env: &options.env, pushed: pushed.as_deref(), generated_name, now };
+    let checked = check(&texts, around);
+    let Some(config) = checked.config() else { return Err(checked.problems()) };
+    let mut problems = checked.problems();
+    let modules = super::modules::load(options, engine);
+    let (plans, found) = plans(&config, &modules);
+    problems.extend(found);
+    Ok(Prepared { config: Arc::new(config), plans, pushed, updated, problems })
+}
+
+/// Resolves each pipeline against modules and devices; what does not fit comes back beside
+/// the plans that do.
+fn plans(config: &Config, modules: &ModuleSet) -> (Vec<Arc<Plan>>, Vec<Problem>) {
+    let mut problems = Vec::new();
+    let mut plans = Vec::new();
+    for pipeline in &config.pipelines {
+        match Plan::build(pipeline, config, modules) {
+            Ok(plan) => plans.push(Arc::new(plan)),
+            Err(found) => problems.extend(found),
+        }
+    }
+    (plans, problems)
+}
+
+/// The pipelines that listen to a broker.
+pub(super) fn on_broker(shards: &BTreeMap<Arc<str>, Arc<Shard>>, broker: &str) -> Vec<Arc<Shard>> {
+    shards
+        .values()
+        .filter(|shard| shard.plan().file.sources.iter().any(|s| *s.broker == *broker))
+        .cloned()
+        .collect()
+}
+
+/// What all pipelines together want of a broker.
+pub(super) fn subscriptions(plans: &[Arc<Plan>], broker: &str) -> BTreeMap<String, Subscription> {
+    let mut all: BTreeMap<String, Subscription> = BTreeMap::new();
+    for plan in plans {
+        for (filter, wish) in of_plan(plan).remove(broker).unwrap_or_default() {
+            all.entry(filter).and_modify(|old| old.qos = old.qos.max(wish.qos)).or_insert(wish);
+        }
+    }
+    all
+}
+
+/// What `tapline check` says: problems, warnings and, if all is well, a summary.
+pub type Findings = (Vec<Problem>, Vec<Problem>, String);
+
+/// Checks everything as a start would, without starting anything.
+///
+/// # Errors
+/// What keeps the rest from being checked.
+pub fn check_only(options: &Options) -> Result<Findings, Vec<Problem>> {
+    let engine = Engine::new(None, EngineOptions::default()).map_err(|error| {
+        let what = crate::telemetry::words(&error);
+        vec![Problem::of("module engine", what, "see what the system refuses")]
+    })?;
+    let pushed = match &options.config_file {
+        Some(file) => Some(Arc::new(super::pushed::read_document(file)?)),
+        None => None,
+    };
+    let prepared = read(options, "tapline", &engine, pushed, None, crate::telemetry::clock::now())?;
+    let config = &prepared.config;
+    let names: Vec<_> = config.pipelines.iter().map(|p| &*p.name).collect();
+    let summary = format!(
+        "ok: {} pipeline(s) ({}), {} broker(s), {} device(s)",
+        names.len(),
+        names.join(", "),
+        config.site.brokers.len(),
+        config.devices.by_id.len()
+    );
+    Ok((prepared.problems, config.warnings.clone(), summary))
+}

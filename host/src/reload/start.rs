@@ -1,0 +1,146 @@
+//! From options to a running whole.
+
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+
+use super::prepare::{self, Prepared};
+use super::pushed::Kept;
+use super::router::{Question, Ways};
+use super::sinks::Publishers;
+use super::{Links, Options, Running, Tapline};
+use crate::config::Problem;
+use crate::config::push::Pushed;
+use crate::delivery::{self, Delivery, Surroundings};
+use crate::message::Timestamp;
+use crate::module::{Engine, EngineError, EngineOptions};
+use crate::pipeline::Activity;
+use crate::store::{OpenError, Store, StoreError, StoreOptions};
+use crate::telemetry::clock;
+
+/// Why Tapline does not start. Only an unusable store or site file ends the process.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("{} problem(s) in the configuration", .0.len())]
+    Config(Vec<Problem>),
+    #[error("the data directory cannot be used")]
+    Open(#[from] OpenError),
+    #[error("the store does not answer")]
+    Store(#[from] StoreError),
+    #[error("the module engine does not start")]
+    Engine(#[from] EngineError),
+}
+
+impl Tapline {
+    /// Reads and checks everything and starts what is right. What is wrong is named in the
+    /// log and in `/health`, and does not stop the others.
+    ///
+    /// # Errors
+    /// If the store or `tapline.toml` cannot be used.
+    pub async fn start(options: Options) -> Result<Arc<Self>, StartError> {
+        let data = options.data.clone();
+        let (store, engine) = blocking(move || {
+            let store = Store::open(&data, StoreOptions::default())?;
+            let engine = Engine::new(Some(data.join("compiled")), EngineOptions::default())?;
+            Ok::<_, StartError>((store, engine))
+        })
+        .await?;
+        let links = Arc::new(Links::default());
+        let (ways, asked) = Ways::new();
+        let kept = Kept::read(&store, &options).await?;
+        let clock = Arc::new(clock::now);
+        let nowhere = Surroundings { bridge: kept.name.as_str().into(), devices: Arc::default() };
+        let delivery = Delivery::new(store.clone(), delivery::Options::new(clock), nowhere);
+        let tapline = Arc::new(Self {
+            options,
+            generated_name: kept.name.clone(),
+            store,
+            engine: Arc::new(engine),
+            activity: Arc::new(Activity::default()),
+            delivery,
+            ways,
+            asker: tokio::spawn(ask(links.clone(), asked)),
+            publishers: Publishers::new(links.clone()),
+            links,
+            running: RwLock::default(),
+            changing: tokio::sync::Mutex::new(()),
+            started: Instant::now(),
+        });
+        let prepared = tapline.prepare(kept.pushed, kept.updated).await;
+        let prepared = prepared.map_err(StartError::Config)?;
+        for problem in &prepared.problems {
+            tracing::error!(event = "config_problem", problem = %problem, "this part does not run");
+        }
+        for warning in &prepared.config.warnings {
+            tracing::warn!(event = "config_warning", problem = %warning, "odd, but not wrong");
+        }
+        tapline.apply(prepared).await;
+        let config = tapline.config();
+        tracing::info!(
+            event = "started",
+            version = env!("CARGO_PKG_VERSION"),
+            bridge_id = config.site.name,
+            pipelines = config.pipelines.len(),
+            devices = config.devices.by_id.len(),
+            "Tapline runs"
+        );
+        Ok(tapline)
+    }
+
+    /// Reads and checks everything, with `pushed` as the document in force.
+    ///
+    /// # Errors
+    /// If `tapline.toml` is wrong; every other unit's problems come with what is right.
+    pub(super) async fn prepare(
+        &self,
+        pushed: Option<Arc<Pushed>>,
+        updated: Option<Timestamp>,
+    ) -> Result<Prepared, Vec<Problem>> {
+        let (options, name, engine) =
+            (self.options.clone(), self.generated_name.clone(), self.engine.clone());
+        let prepared = tokio::task::spawn_blocking(move || {
+            prepare::read(&options, &name, &engine, pushed, updated, clock::now())
+        });
+        prepared.await.unwrap_or_else(|error| {
+            let what = format!("checking the configuration failed: {error}");
+            Err(vec![Problem::of("configuration", what, "see the log, and report it")])
+        })
+    }
+}
+
+/// How long a question may wait for the broker.
+const QUESTION: Duration = Duration::from_secs(5);
+
+/// Publishes questions to devices. One that cannot be sent now is asked again by the next
+/// silence.
+async fn ask(links: Arc<Links>, mut asked: mpsc::Receiver<Question>) {
+    while let Some((broker, question)) = asked.recv().await {
+        let Some(connection) = broker.and_then(|broker| links.get(&broker)) else { continue };
+        let topic = question.topic.clone();
+        match connection.link.publish(&question, None, QUESTION).await {
+            Ok(()) => {
+                tracing::info!(event = "device_asked", topic, "asked a silent device to report")
+            }
+            Err(error) => {
+                tracing::info!(event = "device_not_asked", topic, %error, "question not sent")
+            }
+        }
+    }
+}
+
+/// Runs what waits for the disk off the async runtime.
+pub(super) async fn blocking<T: Send + 'static, E: Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T, E> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+impl Tapline {
+    pub(super) fn write(&self) -> std::sync::RwLockWriteGuard<'_, Running> {
+        self.running.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
