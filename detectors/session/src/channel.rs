@@ -1,7 +1,7 @@
 //! Which channel of a device gives its power and its energy counter.
 //!
 //! A named channel or list wins; in `auto` the first total that reports power does, else the
-//! first channel that does. Invariant: the power that counts comes from one channel or from
+//! first channel that does, and a counter is known from then on. Invariant: the power that counts comes from one channel or from
 //! the channels listed, never from a total and its parts together.
 
 use std::borrow::Cow;

@@ -166,7 +166,8 @@ impl Machine {
         self.source.channel()
     }
 
-    /// Power as the thresholds see it.
+    /// Power as the thresholds see it. `absolute` is about how a meter is wired, so a change of
+    /// it holds for all of the time since the last reading.
     pub(crate) fn power_w(&self, rules: &Rules) -> Option<f64> {
         self.power_w.map(|power_w| if rules.absolute { power_w.abs() } else { power_w })
     }

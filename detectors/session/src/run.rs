@@ -26,6 +26,7 @@ pub(crate) struct Run {
     integral: f64,
     /// Growth of the counters; `None` where one of them was unknown at the start.
     counted_wh: Option<f64>,
+    /// Of power at or above the standby threshold.
     peak_w: f64,
     /// Where thresholds changed since the last sign of life: time at work up to there by the
     /// thresholds of before.
