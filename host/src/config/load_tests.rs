@@ -227,3 +227,19 @@ fn a_copy_of_a_shipped_pipeline_says_whether_the_original_changed() {
     let (_, remedy) = shipped.compared_with(&older).unwrap();
     assert!(remedy.contains("changed since it was copied"), "{remedy}");
 }
+
+#[test]
+fn a_misspelt_field_of_a_pushed_device_is_named() {
+    let text = r#"{"devices": [{"device_id": "a", "machine_name": "M", "mqtt_topic": "t",
+        "parser_type": "shelly_pm", "sesion_config": {}, "settings": {"sesion": {}}}]}"#;
+    let pushed = Pushed::parse("POST /config", text, Format::Json).unwrap();
+    let checked = check(&Texts::default(), around(&Env::new(), Some(&pushed)));
+    let found: Vec<_> = checked.push.iter().map(|p| (p.pointer(), p.what.as_str())).collect();
+    assert_eq!(
+        found,
+        [
+            ("devices[0].sesion_config", "no stage takes its settings from `sesion_config`"),
+            ("devices[0].settings.sesion", "no parse or detect stage is called `sesion`"),
+        ]
+    );
+}

@@ -2,7 +2,8 @@
 
 use super::PipelineUnit;
 use crate::config::device::Device;
-use crate::config::problem::Problem;
+use crate::config::document::push_key;
+use crate::config::problem::{Place, Problem};
 use crate::config::schema::{nearest, ticked};
 
 /// What pipelines read of devices; nothing is known if a pipeline is wrong, since it might
@@ -44,7 +45,7 @@ impl<'p> Known<'p> {
         if !self.is_complete {
             return problems;
         }
-        let mut check = |pointer: String, name: &str, known: &[&str], what: String, key: bool| {
+        let mut check = |name: &str, known: &[&str], what: String, place: &dyn Fn() -> Place| {
             if known.contains(&name) {
                 return;
             }
@@ -53,23 +54,20 @@ impl<'p> Known<'p> {
                 None if known.is_empty() => "add a stage of this name to a pipeline".to_owned(),
                 None => format!("known are {}", ticked(known)),
             };
-            let place = match key {
-                true => device.anchor.key_place(&pointer),
-                false => device.place(&pointer),
-            };
-            problems.push(Problem::at(place, what, remedy));
+            problems.push(Problem::at(place(), what, remedy));
         };
         let name = &*device.parser_type;
         let what = format!("no parse stage reads the parser type `{name}`");
-        check("/parser_type".to_owned(), name, &self.parser_types, what, false);
+        check(name, &self.parser_types, what, &|| device.place("/parser_type"));
         for name in device.fields.keys() {
             let what = format!("no stage takes its settings from `{name}`");
-            check(format!("/{name}"), name, &self.fields, what, true);
+            check(name, &self.fields, what, &|| device.anchor.key_place(&format!("/{name}")));
         }
         for name in device.settings.keys() {
             let what = format!("no parse or detect stage is called `{name}`");
-            let pointer = format!("/settings/{}", name.replace('~', "~0").replace('/', "~1"));
-            check(pointer, name, &self.stages, what, true);
+            let mut pointer = "/settings".to_owned();
+            push_key(&mut pointer, name);
+            check(name, &self.stages, what, &|| device.anchor.key_place(&pointer));
         }
         problems
     }

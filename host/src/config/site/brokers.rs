@@ -52,9 +52,9 @@ impl Build<'_> {
                 false => Environment::default(),
             };
             let mqtt = self.around.mqtt.filter(|_| pushed.as_ref() == Some(&name));
-            let is_pushed = pushed.as_ref() == Some(&name);
-            let broker = self.broker(site, &name, &environment, mqtt, is_pushed);
-            brokers.extend(broker.map(|broker| (name, Arc::new(broker))));
+            let Some(mut broker) = self.broker(site, &name, &environment, mqtt) else { continue };
+            broker.pushed = pushed.as_ref() == Some(&name);
+            brokers.insert(name, Arc::new(broker));
         }
         brokers
     }
@@ -65,7 +65,6 @@ impl Build<'_> {
         name: &str,
         environment: &Environment,
         pushed: Option<&Mqtt>,
-        is_pushed: bool,
     ) -> Option<Broker> {
         let at = format!("/broker/{name}");
         let is_file = self.reader.value.pointer(&at).is_some();
@@ -205,7 +204,7 @@ impl Build<'_> {
             max_packet: max_packet.unwrap_or(MIB) as u32,
             ceiling,
             status_topic,
-            pushed: is_pushed,
+            pushed: false,
         })
     }
 }
