@@ -43,5 +43,5 @@ mod tests {
     }
 
     /// Recorded when the hash was first used; marks in stores depend on it.
-    const PINNED: u64 = 0;
+    const PINNED: u64 = 1_431_217_542_364_811_431;
 }

@@ -15,7 +15,7 @@ use crate::message::{Message, Timestamp};
 
 mod backoff;
 mod drain;
-pub mod embedded;
+mod embedded;
 #[cfg(any(test, feature = "testing"))]
 pub mod fake;
 mod hash;
@@ -26,10 +26,12 @@ mod receive;
 mod session;
 mod status;
 mod subscriptions;
+#[cfg(test)]
+mod tests;
 mod ticket;
 mod wire;
 
-pub use embedded::EmbeddedBroker;
+pub use embedded::{EmbeddedBroker, EmbeddedError};
 pub use link::{Farewell, Link, LinkOptions};
 pub use outlet::{Outlet, OutletOptions, Presence, PublishError};
 pub use probe::{Handover, ProbeError};

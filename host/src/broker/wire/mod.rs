@@ -64,9 +64,11 @@ impl Dial {
         }
     }
 
-    /// `ws://…` or `wss://…`; the path is the one that brokers agree on.
+    /// `ws://…` or `wss://…`.
     fn websocket_url(&self, scheme: &str) -> String {
-        format!("{scheme}://{}:{}/mqtt", self.address(), self.broker.port)
+        let Broker { port, path, .. } = &*self.broker;
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        format!("{scheme}://{}:{port}{slash}{path}", self.address())
     }
 
     fn keep_alive_seconds(&self) -> u16 {
