@@ -181,6 +181,13 @@ mod tests {
     fn says_which_setting_is_wrong_and_why() {
         for (json, expected) in [
             ("{}", Ok(())),
+            // All that the shipped pipeline and a pushed `session_config` say.
+            (
+                r#"{"channel": "auto", "standby_threshold_w": 5, "working_threshold_w": 50.0,
+                    "start_debounce_s": 3, "stop_debounce_s": 15.0, "message_timeout_s": 20,
+                    "max_silence_s": 21600, "heartbeat_interval_s": 300, "absolute": true}"#,
+                Ok(()),
+            ),
             (r#"{"standby_threshold_w": 50, "working_threshold_w": 50}"#, Ok(())),
             (r#"{"start_debounce_s": 0, "stop_debounce_s": 0}"#, Ok(())),
             (r#"{"heartbeat_interval_s": 0}"#, Ok(())),
