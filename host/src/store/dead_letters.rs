@@ -52,10 +52,7 @@ impl Store {
     pub fn dead_letter(&self, number: u64) -> Result<Option<NumberedDeadLetter>, StoreError> {
         self.read(|connection| {
             let mut select = connection.prepare_cached(&format!("{SELECT} WHERE n = ?1"))?;
-            Ok(select
-                .query_row([signed(number)], |row| Ok(numbered(row)))
-                .optional()?
-                .transpose()?)
+            select.query_row([signed(number)], |row| Ok(numbered(row))).optional()?.transpose()
         })
     }
 

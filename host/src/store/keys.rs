@@ -10,12 +10,12 @@ use super::commit::{KeyRow, Mark};
 use super::error::StoreError;
 use crate::message::{DeviceId, Timestamp};
 
+/// Stage, key, and what is kept of it.
+pub type StoredKey = (Arc<str>, Arc<str>, KeyRow);
+
 impl Store {
     /// Everything that is kept of the keys of `pipeline`: stage, key, row.
-    pub fn load_keys(
-        &self,
-        pipeline: &str,
-    ) -> Result<Vec<(Arc<str>, Arc<str>, KeyRow)>, StoreError> {
+    pub fn load_keys(&self, pipeline: &str) -> Result<Vec<StoredKey>, StoreError> {
         self.read(|connection| {
             let mut stages =
                 connection.prepare_cached("SELECT id, stage FROM stages WHERE pipeline = ?1")?;

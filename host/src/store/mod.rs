@@ -36,6 +36,7 @@ pub use commit::{
 };
 pub use dead_letters::{DeadLetterCount, NumberedDeadLetter};
 pub use error::{OpenError, StoreError};
+pub use keys::StoredKey;
 pub use outbox::{Head, Waiting};
 pub use revisions::Revision;
 pub use secrets::{SecretsError, SecretsFile};
