@@ -110,7 +110,6 @@ impl std::error::Error for Rejection {}
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::testing::message;
 
     #[test]
