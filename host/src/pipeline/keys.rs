@@ -76,11 +76,18 @@ impl StageKeys {
         self.wakes.first().map(|(due, _)| *due)
     }
 
-    /// Keys whose wake-ups are due by the wall clock at `now`, at most `limit`.
-    pub(super) fn due(&self, now: Timestamp, limit: usize) -> Vec<Arc<str>> {
+    /// Keys whose wake-ups are due by the wall clock at `now` and for which `may` says yes, at
+    /// most `limit`.
+    pub(super) fn due(
+        &self,
+        now: Timestamp,
+        limit: usize,
+        may: impl Fn(&KeyRow) -> bool,
+    ) -> Vec<Arc<str>> {
         self.wakes
             .iter()
             .take_while(|(due, _)| *due <= now)
+            .filter(|(_, key)| self.rows.get(key).is_some_and(&may))
             .take(limit)
             .map(|(_, key)| key.clone())
             .collect()

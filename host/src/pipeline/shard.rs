@@ -377,8 +377,9 @@ impl Thread {
 
     fn patience(&self) -> Duration {
         let Some(due) = self.worker.next_due() else { return NAP };
-        // A wake-up that is due but may not act yet is looked at again after a while.
-        Duration::from_millis(due.since(clock::now())).clamp(Duration::from_millis(20), NAP)
+        let now = clock::now();
+        // What is due but may not act waits for a broker, whose events wake the thread.
+        if due <= now { NAP } else { Duration::from_millis(due.since(now)).min(NAP) }
     }
 
     fn commit(

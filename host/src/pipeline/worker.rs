@@ -172,11 +172,8 @@ impl Worker {
         for (index, detector) in plan.detectors.iter().enumerate() {
             let keys = self.keys.entry(detector.stage.name.clone()).or_default();
             let mut inputs = Vec::new();
-            for key in keys.due(now, DUE_AT_ONCE) {
+            for key in keys.due(now, DUE_AT_ONCE, |row| heard(&plan, row.device.as_ref())) {
                 let Some(row) = keys.get(&key) else { continue };
-                if !heard(&plan, row.device.as_ref()) {
-                    continue;
-                }
                 let bound = row.device.as_ref().and_then(|d| plan.directory.get(d));
                 inputs.push(StepInput {
                     device: row.device.clone(),
