@@ -3,8 +3,12 @@
 //! Whatever they need and the machine lacks (a WebAssembly target, Mosquitto) is fetched
 //! below the target directory; nothing is installed into the system.
 
+mod check;
 mod debian;
+mod demo;
+mod deny;
 mod modules;
+mod mosquitto;
 mod step;
 mod wasm_target;
 mod workspace;
@@ -33,11 +37,21 @@ enum Task {
         #[arg(long)]
         fixtures: bool,
     },
+    /// Checks format, lints and dependencies and runs every test
+    Test,
+    /// Builds everything and shows it at work
+    Demo {
+        /// Passed on to `tapline demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
     let workspace = Workspace::find()?;
     match Cli::parse().task {
         Task::Modules { fixtures } => modules::build(&workspace, fixtures),
+        Task::Test => check::run(&workspace),
+        Task::Demo { arguments } => demo::run(&workspace, &arguments),
     }
 }
