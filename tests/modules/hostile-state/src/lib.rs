@@ -1,0 +1,55 @@
+//! A detector whose state is far too large, and which refuses to read older ones.
+//!
+//! Each step keeps a state of `state_bytes` bytes. A reading of 0 W keeps a small one, so
+//! that a well-behaved key can stand beside a bad one in a batch.
+
+use tapline_sdk::prelude::*;
+
+tapline_sdk::settings! {
+    /// Settings of the detector.
+    pub struct Settings {
+        /// Size of the state that a step keeps.
+        pub state_bytes: usize = 1 << 20,
+    }
+}
+
+/// The detector.
+pub struct HostileState(Settings);
+
+impl Detector for HostileState {
+    type Settings = Settings;
+    type State = Vec<u8>;
+    const NAME: &'static str = "hostile-state";
+    const SUMMARY: &'static str = "Keeps far too much";
+    const STATE_VERSION: u32 = 2;
+
+    fn new(settings: Settings) -> Result<Self, String> {
+        Ok(Self(settings))
+    }
+
+    fn step(&self, step: Step<'_, Vec<u8>>) -> Result<Next<Vec<u8>>, Rejection> {
+        let small = matches!(
+            &step.input,
+            Input::Item(Item::Reading(reading)) if reading.get(quantity::POWER_W) == Some(0.0)
+        );
+        let bytes = if small { 8 } else { self.0.state_bytes };
+        Ok(Next::keep(vec![7; bytes]).wake_at(step.at + 1_000))
+    }
+}
+
+tapline_sdk::export_detector!(HostileState);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tapline_sdk::testing::Bench;
+
+    #[test]
+    fn keeps_a_small_state_only_at_no_power() {
+        let mut bench = Bench::<HostileState>::new(Settings::default());
+        bench.reading("good", 1, Reading::channel("").power_w(0.0));
+        assert_eq!(bench.largest_state(), 9);
+        bench.reading("bad", 1, Reading::channel("").power_w(1.0));
+        assert!(bench.largest_state() > 1 << 20);
+    }
+}
