@@ -131,8 +131,11 @@ impl Delivery {
             let id = plan.id.clone();
             let running = match before.remove(&id) {
                 Some(running) if plan.equals(&running.plan) => running,
-                Some(running) => self.start(plan, Some(running.end(GRACE))),
-                None => self.start(plan, None),
+                Some(running) => {
+                    let board = running.board.clone();
+                    self.start(plan, board, Some(running.end(GRACE)))
+                }
+                None => self.start(plan, Arc::default(), None),
             };
             sinks.insert(id, running);
         }
@@ -141,8 +144,8 @@ impl Delivery {
         }
     }
 
-    fn start(&self, plan: SinkPlan, before: Option<JoinHandle<()>>) -> Running {
-        let board = Arc::new(Board::default());
+    /// Counters go on from `board`; the task starts when `before` has ended.
+    fn start(&self, plan: SinkPlan, board: Arc<Board>, before: Option<JoinHandle<()>>) -> Running {
         let resume = Arc::new(Notify::new());
         let (stop, stopping) = watch::channel(None);
         let seed = Seed {
@@ -158,6 +161,7 @@ impl Delivery {
             // Two tasks of one sink would break the order of its keys.
             if let Some(before) = before {
                 let _ = before.await;
+                seed.board.edit(|status| status.paused = None);
             }
             let (seed, channel) = match tokio::task::spawn_blocking(|| {
                 let channel = open(&seed.plan);

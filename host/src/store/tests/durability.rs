@@ -177,3 +177,30 @@ fn the_log_is_checkpointed_while_the_store_runs() {
     let log = std::fs::metadata(dir.path().join("tapline.db-wal")).unwrap().len();
     assert!(log < 16 << 20, "the log has grown to {log} bytes");
 }
+
+#[test]
+fn a_database_that_may_not_grow_is_a_full_disk_and_stays_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit(&store, Commit { outbox: vec![delivery(1, "a")], ..Commit::default() });
+    // SQLite's own limit answers as a full disk does, in the middle of the transaction.
+    store
+        .call(|connection| {
+            let pages: i64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
+            connection.query_row(&format!("PRAGMA max_page_count = {}", pages + 2), [], |_| Ok(()))
+        })
+        .unwrap();
+    let (done, called) = mpsc::sync_channel::<()>(1);
+    let outbox = (2..200).map(|id| delivery(id, "a")).collect();
+    let done: Done = Box::new(move |_| done.send(()).unwrap());
+    store.submit(Commit { outbox, ..Commit::default() }, done).unwrap();
+    while store.trouble().is_none() {
+        std::thread::yield_now();
+    }
+    assert_eq!(store.trouble().unwrap().what, "disk full");
+    assert_eq!(store.outbox_heads(&sink()).unwrap().len(), 1, "readers go on");
+    store.close();
+    assert!(called.recv().is_err());
+    drop(store);
+    assert_eq!(open(dir.path()).outbox_count(&sink()), 1);
+}

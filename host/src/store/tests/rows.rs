@@ -25,6 +25,7 @@ fn everything_in_a_commit_is_there_after_reopening() {
         packet_id: u16::MAX,
         epoch: 3,
         hash: u64::MAX - 1,
+        sequence: 41,
     };
     let store = open(dir.path());
     commit(
