@@ -538,7 +538,7 @@ async fn a_farewell_waits_for_the_acknowledgements_that_are_owed() {
         bench.broker.deliver("t", &Delivery::new("a", "x", 1));
         bench.messages(1).await;
         let ticket = bench.desk.take().remove(0).ticket;
-        let stopping = tokio::spawn(link.stop(Farewell::KeepSession, SOON));
+        let stopping = tokio::spawn(async move { link.stop(Farewell::KeepSession, SOON).await });
         bench.broker.deliver("t", &Delivery::new("a", "too late", 2));
         ticket.done();
         stopping.await.unwrap();
