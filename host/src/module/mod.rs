@@ -1,5 +1,40 @@
-//! Modules.
+//! Modules: WebAssembly components that read, judge and follow messages, and that speak
+//! the protocols of other systems.
+//!
+//! [`Engine::load`] checks a file and makes a [`Module`] of it; [`Module::instantiate`]
+//! gives an [`Instance`], whose methods are the functions of its role. Everything is
+//! synchronous and meant for worker threads. Neighbours: `message` below, `pipeline` and
+//! `delivery` above. This is the only place that names wasmtime, and where host types and
+//! those of `wit/` meet.
+//!
+//! Invariant: nothing a module does costs more than the call it did it in. Time, memory,
+//! stack, output, state and log lines are limited; after a failed call the instance is
+//! dead and its memory gone.
 
+mod bindings;
+mod cache;
+mod call;
+mod convert;
+mod deadline;
+mod description;
+mod engine;
+mod error;
+mod explain;
+mod host;
+mod instance;
+mod load;
+mod log;
+mod runtime;
+pub mod shipped;
 pub mod sink;
-mod stub;
-pub use stub::*;
+
+pub use call::{Companions, DetectInput, Input, Keyed, SettingsId, Step};
+pub use description::{OwnQuantity, SettingsError};
+pub use engine::{Engine, EngineOptions};
+pub use error::{CallError, Clock, EngineError, LoadError};
+pub use host::{Limits, LogContext};
+pub use instance::Instance;
+pub use load::{Hash, Module, Role};
+
+#[cfg(test)]
+mod tests;
