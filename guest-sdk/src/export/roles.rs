@@ -179,3 +179,6 @@ impl<C: Component<Role = AsSink<S>>, S: Sink> wit_sink::Guest for C {
         .into()
     }
 }
+
+#[cfg(test)]
+mod tests;
