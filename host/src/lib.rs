@@ -13,6 +13,7 @@ pub mod module;
 pub mod pipeline;
 pub mod quantity;
 pub mod reload;
+pub mod simulate;
 pub mod stand_in;
 pub mod store;
 pub mod telemetry;

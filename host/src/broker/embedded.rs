@@ -48,7 +48,7 @@ impl EmbeddedBroker {
                 broker
                     .start()
                     .err()
-                    .map(|error| tracing::warn!(error = %error, "embedded_broker_ended"))
+                    .map(|error| tracing::warn!(event = "embedded_broker_ended", error = %error, "the embedded broker ended"))
             })
             .map_err(|error| EmbeddedError::Start(error.to_string()))?;
         wait_until_it_listens(inner).await?;

@@ -16,7 +16,7 @@ use super::status::{Board, LinkStatus};
 use super::ticket::Ledger;
 use super::{Clock, Intake, Subscription};
 use crate::config::site::Broker;
-use crate::message::Publication;
+use crate::message::{Publication, Timestamp};
 
 /// What a link is started with.
 #[derive(Clone)]
@@ -64,6 +64,20 @@ pub(super) struct Shared {
     pub sequence: AtomicU64,
     /// Nothing is handed to the intake any more.
     pub paused: AtomicBool,
+}
+
+impl Shared {
+    /// How long the connection may go without a ping of ours.
+    pub(super) fn patience(&self) -> Duration {
+        match self.broker.keep_alive / 2 {
+            Duration::ZERO => Duration::from_secs(30), // no keep-alive: the broker waits for ever
+            half => half,
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
 }
 
 impl Link {

@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use crate::message::{Message, Timestamp};
 
+mod admission;
 mod backoff;
 mod drain;
 mod embedded;
@@ -114,15 +115,3 @@ pub enum RetainHandling {
 
 /// Reads the wall clock; passed in so that tests can stop it.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-
-/// An error with its causes, for the one place where it is shown.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        words.push_str(": ");
-        words.push_str(&error.to_string());
-        cause = error.source();
-    }
-    words
-}

@@ -19,6 +19,7 @@ use super::link::Farewell;
 use super::wire::{self, Arrival, Dial, Poller, Requests, Will, WireError};
 use crate::config::site::Broker;
 use crate::message::{Properties, Publication, Timestamp};
+use crate::telemetry;
 
 /// Publications that wait for their confirmation at a time. Brokers allow 20 by default; what
 /// is beyond would lie in the library's queue and could go out after its expiry.
@@ -238,11 +239,9 @@ impl Task {
     }
 
     fn note(&self, error: &WireError, pause: Duration) {
-        let words = super::chain(error);
-        tracing::warn!(
-            broker = %self.options.broker.name, client_id = %self.options.client_id,
-            error = %words, retry_in_ms = pause.as_millis() as u64, "mqtt_connection_failed"
-        );
+        let words = telemetry::words(error);
+        tracing::warn!(event = "mqtt_connection_failed", broker = %self.options.broker.name, client_id = %self.options.client_id,
+            error = %words, retry_in_ms = pause.as_millis() as u64, "no connection to the broker");
         let mut trouble = self.trouble.lock().unwrap_or_else(PoisonError::into_inner);
         *trouble = Some(((self.options.clock)(), words));
     }
@@ -259,7 +258,7 @@ impl Task {
         let Arrival::Connected { largest_packet, .. } = arrival else {
             return Err(WireError::Other("the broker did not answer CONNECT".to_owned()));
         };
-        tracing::info!(broker = %self.options.broker.name, client_id = %self.options.client_id, "mqtt_connected");
+        tracing::info!(event = "mqtt_connected", broker = %self.options.broker.name, client_id = %self.options.client_id, "connected to the broker");
         if let Some(presence) = &self.options.presence {
             // Not waited for: a broker that refuses it still takes publications.
             drop(requests.publish(&presence.says(&presence.online), None)?);
@@ -286,14 +285,13 @@ impl Task {
 
     async fn take_leave(&self, requests: &Requests, poller: &mut Poller) {
         let parting = async {
-            if let Some(presence) = &self.options.presence {
-                if let Ok(mut confirmed) = requests.publish(&presence.says(&presence.offline), None)
-                {
-                    loop {
-                        tokio::select! {
-                            _ = &mut confirmed => break,
-                            arrival = poller.poll() => if arrival.is_err() { return },
-                        }
+            if let Some(presence) = &self.options.presence
+                && let Ok(mut confirmed) = requests.publish(&presence.says(&presence.offline), None)
+            {
+                loop {
+                    tokio::select! {
+                        _ = &mut confirmed => break,
+                        arrival = poller.poll() => if arrival.is_err() { return },
                     }
                 }
             }

@@ -15,6 +15,7 @@ use super::subscriptions::CHUNK;
 use super::wire::{self, Arrival, Dial, Poller, Requests, WireError};
 use super::{Subscription, session};
 use crate::config::site::Broker;
+use crate::telemetry;
 
 /// What a successful probe leaves behind, and so how to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub(super) async fn probe(
     match timeout(limit, attempt(dial, filters)).await {
         Err(_) => Err(ProbeError::TimedOut { broker, address, limit }),
         Ok(Err(error)) => {
-            Err(ProbeError::Unreachable { broker, address, words: super::chain(&error) })
+            Err(ProbeError::Unreachable { broker, address, words: telemetry::words(&error) })
         }
         Ok(Ok(refused)) => match refused.first() {
             Some((filter, reason)) => Err(ProbeError::Refused {

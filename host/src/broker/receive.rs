@@ -6,23 +6,24 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
+use super::admission::Admission;
 use super::backoff::Backoff;
 use super::drain::{self, Drain};
 use super::link::{Farewell, Shared};
 use super::outlet::wait_for_stop;
-use super::session::{self, Session};
+use super::session::{self, Keeper, Session};
 use super::subscriptions::{self, CHUNK, Subscriptions};
 use super::wire::{self, Arrival, Confirmed, Dial, Granted, Inbound, Poller, Requests, WireError};
-use super::{LinkEvent, PacketMark, Received, Subscription, hash};
+use super::{LinkEvent, Subscription};
 use crate::config::site::MqttVersion;
-use crate::message::{Message, MessageId, Properties, Publication};
+use crate::message::{Properties, Publication};
+use crate::telemetry;
 
 /// Refused subscriptions are asked for again this often.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -30,8 +31,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 const STABLE: Duration = Duration::from_secs(30);
 /// For a DISCONNECT to leave.
 const PARTING: Duration = Duration::from_secs(2);
-/// Counted for a message beside topic and payload: what it costs to hold.
-const OVERHEAD: usize = 256;
 
 /// The receiving task.
 pub(super) struct Receiver {
@@ -39,14 +38,13 @@ pub(super) struct Receiver {
     wanted: watch::Receiver<Arc<BTreeMap<String, Subscription>>>,
     stop: watch::Receiver<Option<Farewell>>,
     subscriptions: Subscriptions,
-    session: Session,
+    keeper: Keeper,
     marker: String,
     /// Packets above it end the connection; raised when one came, so that it cannot end every
     /// connection to come.
     packet_limit: usize,
     connections: u64,
-    shedding: bool,
-    keeping: Option<JoinHandle<()>>,
+    admission: Admission,
 }
 
 /// Why a connection ended.
@@ -78,17 +76,18 @@ impl Receiver {
     ) -> Self {
         let marker = drain::topic(&shared.site, &shared.broker.client_id);
         let packet_limit = shared.broker.max_packet as usize + wire::HEADROOM;
+        let keeper = Keeper::new(Arc::clone(&shared.memory), &shared.broker.name);
+        let admission = Admission::new(Arc::clone(&shared));
         Self {
             shared,
             wanted,
             stop,
             subscriptions: Subscriptions::default(),
-            session: Session::default(),
+            keeper,
             marker,
             packet_limit,
             connections: 0,
-            shedding: false,
-            keeping: None,
+            admission,
         }
     }
 
@@ -108,7 +107,7 @@ impl Receiver {
             let pause = match end {
                 End::Stopped => break,
                 End::Full => {
-                    tracing::warn!(broker = %self.shared.broker.name, held = self.shared.ledger.messages(), "mqtt_ceiling_reached");
+                    tracing::warn!(event = "mqtt_ceiling_reached", broker = %self.shared.broker.name, held = self.shared.ledger.messages(), "more was received than could be worked off");
                     self.shared.board.trouble(
                         self.now(),
                         "more was received than could be worked off: the broker keeps the rest"
@@ -131,8 +130,8 @@ impl Receiver {
                         }
                         _ => backoff.pause(),
                     };
-                    let words = super::chain(&error);
-                    tracing::warn!(broker = %self.shared.broker.name, error = %words, retry_in_ms = pause.as_millis() as u64, "mqtt_connection_failed");
+                    let words = telemetry::words(&error);
+                    tracing::warn!(event = "mqtt_connection_failed", broker = %self.shared.broker.name, error = %words, retry_in_ms = pause.as_millis() as u64, "no connection to the broker");
                     self.shared.board.trouble(self.now(), words);
                     pause
                 }
@@ -145,26 +144,18 @@ impl Receiver {
         if *self.stop.borrow() == Some(Farewell::EndSession) {
             self.end_session().await;
         }
-        if let Some(keeping) = self.keeping.take() {
-            let _ = keeping.await;
-        }
+        self.keeper.settled().await;
     }
 
     /// Reads what is known of the session; `false` when told to stop before it could.
     async fn recall(&mut self, backoff: &mut Backoff) -> bool {
         loop {
-            let memory = Arc::clone(&self.shared.memory);
-            let recalled = tokio::task::spawn_blocking(move || Session::recall(&*memory)).await;
             // Starting with a made-up number could use one twice, so there is no way round it.
-            let words = match recalled {
-                Ok(Ok(session)) => {
-                    self.session = session;
-                    return true;
-                }
-                Ok(Err(error)) => error.to_string(),
+            let words = match self.keeper.recall().await {
+                Ok(()) => return true,
                 Err(error) => error.to_string(),
             };
-            tracing::error!(broker = %self.shared.broker.name, error = %words, "mqtt_session_unknown");
+            tracing::error!(event = "mqtt_session_unknown", broker = %self.shared.broker.name, error = %words, "the state of the session cannot be read");
             self.shared.board.trouble(self.now(), words);
             tokio::select! {
                 () = tokio::time::sleep(backoff.pause()) => {}
@@ -205,46 +196,27 @@ impl Receiver {
     /// Decides which session this is. Its number is durable before a message can carry it.
     async fn adopt_session(&mut self, session_present: bool) -> Result<(), WireError> {
         let owner = session::owner(&self.shared.broker);
-        let session = self.session.after_connack(owner, session_present);
-        if session != self.session {
-            self.keep(session);
-        }
+        let session = self.keeper.session().after_connack(owner, session_present);
+        self.keeper.keep(session);
         // Without pings in the meantime, so not for long.
-        let limit = self.patience();
-        let Some(keeping) = &mut self.keeping else { return Ok(()) };
-        if timeout(limit, keeping).await.is_err() {
-            return Err(WireError::Other(
+        match timeout(self.shared.patience(), self.keeper.settled()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                Err(WireError::Other("the store does not keep the session's number".to_owned()))
+            }
+            Err(_) => Err(WireError::Other(
                 "the store did not keep the session's number in time".to_owned(),
-            ));
+            )),
         }
-        self.keeping = None;
-        Ok(())
-    }
-
-    /// Keeps `session`, after what is being kept already.
-    fn keep(&mut self, session: Session) {
-        self.session = session.clone();
-        let before = self.keeping.take();
-        let shared = Arc::clone(&self.shared);
-        self.keeping = Some(tokio::spawn(async move {
-            if let Some(before) = before {
-                let _ = before.await;
-            }
-            let name = shared.broker.name.clone();
-            let kept = tokio::task::spawn_blocking(move || session.keep(&*shared.memory)).await;
-            if let Ok(Err(error)) = kept {
-                tracing::error!(broker = %name, error = %error, "mqtt_session_not_kept");
-            }
-        }));
     }
 
     fn came_up(&mut self, session_present: bool) {
         let at = self.now();
-        let kept = session_present.then_some(&self.session.filters);
+        let kept = session_present.then(|| &self.keeper.session().filters);
         self.subscriptions.connected(kept);
         self.connections += 1;
         self.shared.board.heard(at);
-        let (epoch, reconnects) = (self.session.epoch, self.connections - 1);
+        let (epoch, reconnects) = (self.keeper.session().epoch, self.connections - 1);
         self.shared.board.update(|status| {
             status.connected = true;
             status.since = Some(at);
@@ -253,7 +225,7 @@ impl Receiver {
             status.epoch = epoch;
             status.reconnects = reconnects;
         });
-        tracing::info!(broker = %self.shared.broker.name, session_present, epoch, "mqtt_connected");
+        tracing::info!(event = "mqtt_connected", broker = %self.shared.broker.name, session_present, epoch, "connected to the broker");
         self.shared.intake.link(LinkEvent::Up { resumed: session_present, at });
     }
 
@@ -267,7 +239,7 @@ impl Receiver {
             status.since = Some(at);
             status.drained = false;
         });
-        tracing::info!(broker = %self.shared.broker.name, "mqtt_disconnected");
+        tracing::info!(event = "mqtt_disconnected", broker = %self.shared.broker.name, "the connection to the broker ended");
         self.shared.intake.link(LinkEvent::Down { at, last_heard });
     }
 
@@ -335,11 +307,11 @@ impl Receiver {
                     drain.heard(Instant::now());
                     if inbound.topic.as_ref() == self.marker {
                         self.marker_came(&inbound, &mut drain);
-                    } else if let Some(inbound) = self.admit(inbound) {
+                    } else if let Some(inbound) = self.admission.admit(inbound) {
                         if self.shared.ledger.is_full() && !self.wait_for_room().await {
                             return End::Full;
                         }
-                        self.hand_over(inbound);
+                        self.admission.hand_over(inbound, self.keeper.session().epoch);
                     }
                 }
                 Ok(Arrival::Sent) => {}
@@ -372,10 +344,8 @@ impl Receiver {
         for (filter, how) in invalid {
             self.subscriptions.answered(&filter, how, Err(wire::NOT_A_FILTER));
         }
-        let possible = self.subscriptions.possible();
-        if possible != self.session.filters {
-            self.keep(Session { filters: possible, ..self.session.clone() });
-        }
+        let filters = self.subscriptions.possible();
+        self.keeper.keep(Session { filters, ..self.keeper.session().clone() });
         for filters in plan.unsubscribe.chunks(CHUNK) {
             let pending = requests.unsubscribe(filters)?;
             let filters = filters.to_vec();
@@ -406,7 +376,7 @@ impl Receiver {
             Answer::Subscribed(filters, Ok(codes)) => {
                 for ((filter, how), code) in filters.into_iter().zip(codes) {
                     if let Some(refusal) = self.subscriptions.answered(&filter, how, code) {
-                        tracing::warn!(broker = %self.shared.broker.name, filter, code = refusal.code, reason = refusal.words, "mqtt_subscription_refused");
+                        tracing::warn!(event = "mqtt_subscription_refused", broker = %self.shared.broker.name, filter, code = refusal.code, reason = refusal.words, "the broker refuses a subscription");
                     }
                 }
             }
@@ -437,74 +407,14 @@ impl Receiver {
         self.shared.intake.link(LinkEvent::Drained { at: self.now() });
     }
 
-    /// Sorts out what is not handed over: after a pause, at the ceiling (QoS 0), over the limit.
-    fn admit(&mut self, inbound: Inbound) -> Option<Inbound> {
-        if self.shared.paused.load(Ordering::Acquire) {
-            return None; // unacknowledged: it comes again, or belongs to a session that ends
-        }
-        let size = inbound.topic.len() + inbound.payload.len();
-        if size > self.shared.broker.max_packet as usize {
-            // Over MQTT 5 the broker drops it before we see it. Over 3.1.1 it cannot know our
-            // limit, and a message that is never acknowledged would end every connection.
-            tracing::warn!(broker = %self.shared.broker.name, topic = %inbound.topic, size, limit = self.shared.broker.max_packet, "mqtt_message_too_large");
-            self.shared.board.oversize.fetch_add(1, Ordering::Relaxed);
-            if inbound.qos > 0 {
-                self.shared.ledger.confirmed(0, inbound.qos, inbound.packet_id).done();
-            }
-            return None;
-        }
-        let full = self.shared.ledger.is_full();
-        if inbound.qos == 0 && full {
-            self.shared.board.shed.fetch_add(1, Ordering::Relaxed);
-            if !self.shedding {
-                tracing::warn!(broker = %self.shared.broker.name, "mqtt_messages_shed");
-            }
-            self.shedding = true;
-            return None;
-        }
-        self.shedding = full;
-        Some(inbound)
-    }
-
     /// Stops polling until there is room; `false` when that takes too long for the keep-alive.
     async fn wait_for_room(&mut self) -> bool {
-        let limit = self.patience();
+        let limit = self.shared.patience();
         let shared = Arc::clone(&self.shared);
         tokio::select! {
             waited = timeout(limit, shared.ledger.room()) => waited.is_ok(),
             _ = wait_for_stop(&mut self.stop) => true,
         }
-    }
-
-    fn hand_over(&self, inbound: Inbound) {
-        let shared = &self.shared;
-        let size = inbound.topic.len() + inbound.payload.len() + OVERHEAD;
-        shared.board.received.fetch_add(1, Ordering::Relaxed);
-        let ticket = match inbound.qos {
-            0 => shared.ledger.unconfirmed(size),
-            qos => shared.ledger.confirmed(size, qos, inbound.packet_id),
-        };
-        let packet = (inbound.qos > 0).then(|| PacketMark {
-            packet_id: inbound.packet_id,
-            epoch: self.session.epoch,
-            dup: inbound.dup,
-            hash: hash::content(inbound.topic.as_bytes(), &inbound.payload),
-        });
-        let id = MessageId {
-            source: Arc::from(shared.broker.name.as_str()),
-            epoch: self.session.epoch,
-            sequence: shared.sequence.fetch_add(1, Ordering::Relaxed),
-        };
-        let message = Message {
-            id,
-            topic: inbound.topic,
-            payload: inbound.payload,
-            received_at: self.now(),
-            qos: inbound.qos,
-            retained: inbound.retain,
-            properties: Arc::new(inbound.properties.unwrap_or_default()),
-        };
-        shared.intake.message(Received { message, packet, ticket });
     }
 
     /// Over MQTT 3.1.1 a session ends only by another, clean one; MQTT 5 was told in DISCONNECT.
@@ -520,7 +430,7 @@ impl Receiver {
             Ok::<(), WireError>(())
         });
         if !matches!(ended.await, Ok(Ok(()))) {
-            tracing::warn!(broker = %self.shared.broker.name, "mqtt_session_left_behind");
+            tracing::warn!(event = "mqtt_session_left_behind", broker = %self.shared.broker.name, "the session at the broker could not be ended");
         }
     }
 
@@ -538,16 +448,8 @@ impl Receiver {
         }
     }
 
-    /// How long the connection may go without a ping of ours.
-    fn patience(&self) -> Duration {
-        match self.shared.broker.keep_alive / 2 {
-            Duration::ZERO => Duration::from_secs(30), // no keep-alive: the broker waits for ever
-            half => half,
-        }
-    }
-
     fn now(&self) -> crate::message::Timestamp {
-        (self.shared.clock)()
+        self.shared.now()
     }
 }
 

@@ -4,9 +4,10 @@
 //! Invariant: a number is never used for two sessions, as redeliveries are recognised by it.
 
 use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
 
 use crate::config::site::Broker;
 
@@ -75,6 +76,69 @@ impl Session {
             return self.clone();
         }
         Self { epoch: self.epoch + 1, owner, filters: BTreeSet::new() }
+    }
+}
+
+/// Keeps the session in the memory, one value after the other, off the polling task.
+pub(super) struct Keeper {
+    memory: Arc<dyn Memory>,
+    broker: String,
+    session: Session,
+    /// What is being kept; `true` once it is durable.
+    writing: Option<JoinHandle<bool>>,
+    kept: bool,
+}
+
+impl Keeper {
+    pub(super) fn new(memory: Arc<dyn Memory>, broker: &str) -> Self {
+        let broker = broker.to_owned();
+        Self { memory, broker, session: Session::default(), writing: None, kept: true }
+    }
+
+    /// The session as it is, kept or on its way.
+    pub(super) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Reads what was kept.
+    pub(super) async fn recall(&mut self) -> Result<(), MemoryError> {
+        let memory = Arc::clone(&self.memory);
+        let recalled = tokio::task::spawn_blocking(move || Session::recall(&*memory)).await;
+        self.session = recalled.unwrap_or_else(|error| Err(MemoryError(error.to_string())))?;
+        Ok(())
+    }
+
+    /// Keeps `session`, after what is being kept already; nothing to do where it is kept.
+    pub(super) fn keep(&mut self, session: Session) {
+        if session == self.session && self.kept {
+            return;
+        }
+        self.session = session.clone();
+        self.kept = true; // unless `settled` learns otherwise
+        let (memory, broker, before) =
+            (Arc::clone(&self.memory), self.broker.clone(), self.writing.take());
+        self.writing = Some(tokio::spawn(async move {
+            if let Some(before) = before {
+                let _ = before.await; // what follows replaces it, whatever became of it
+            }
+            match tokio::task::spawn_blocking(move || session.keep(&*memory)).await {
+                Ok(Ok(())) => true,
+                Ok(Err(error)) => {
+                    tracing::error!(event = "mqtt_session_not_kept", broker, %error, "the state of the session is not kept");
+                    false
+                }
+                Err(_) => false,
+            }
+        }));
+    }
+
+    /// Waits for what is being kept; whether it is durable.
+    pub(super) async fn settled(&mut self) -> bool {
+        if let Some(writing) = &mut self.writing {
+            self.kept = matches!(writing.await, Ok(true));
+            self.writing = None;
+        }
+        self.kept
     }
 }
 
