@@ -114,9 +114,7 @@ impl Connection {
                 packets::suback(self.version, packet_id, &codes)
             }
             Packet::Unsubscribe { packet_id, filters } => {
-                self.change(|subscriptions| {
-                    filters.iter().for_each(|filter| drop(subscriptions.remove(filter)))
-                });
+                self.change(|subscriptions| subscriptions.retain(|held| !filters.contains(held)));
                 packets::unsuback(self.version, packet_id, filters.len())
             }
             Packet::Publish { topic, payload, qos, packet_id, .. } => {
