@@ -12,6 +12,9 @@ use crate::message::{Message, Rejection, Timestamp};
 /// older one is late and no detector sees it.
 const PATIENCE_MS: u64 = 60_000;
 
+/// Wake-ups of a key in a row at one time, after which it counts as an endless loop.
+const WAKE_UPS_AT_ONE_TIME: u32 = 1_000;
+
 /// One item that a detector emitted.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Output {
@@ -22,7 +25,8 @@ pub struct Output {
 }
 
 /// Drives a detector as the host does: state is written and read back between steps, a
-/// wake-up that is due acts before a later input of its key, time never goes back.
+/// wake-up that is due acts before a later input of its key, time never goes back. A wake-up
+/// whose time is past by then (the key heard of deafness) acts at the time of the last step.
 ///
 /// Inputs act at once, or in rounds of [`batches_of`](Self::batches_of) inputs, which must
 /// not change a result.
@@ -44,6 +48,8 @@ struct Key<D> {
     state: Option<Vec<u8>>,
     wake_at: Option<Timestamp>,
     at: Timestamp,
+    /// How many wake-ups acted at `at`.
+    woken: u32,
 }
 
 struct Given<D> {
@@ -275,6 +281,11 @@ impl<D: Detector> Bench<D> {
         if let Some(known) = self.keys.get_mut(key) {
             known.wake_at = None;
             let at = due.max(known.at);
+            known.woken = if at == known.at { known.woken + 1 } else { 1 };
+            assert!(
+                known.woken <= WAKE_UPS_AT_ONE_TIME,
+                "`{key}` asks again and again to be woken at {due}, which is past"
+            );
             self.take(key, at, false, Input::Timer);
         }
     }
@@ -286,6 +297,7 @@ impl<D: Detector> Bench<D> {
             state: None,
             wake_at: None,
             at,
+            woken: 0,
         })
     }
 
@@ -444,6 +456,32 @@ mod tests {
         bench.remove("a", 2);
         bench.advance_to(1_000);
         assert_eq!(trace(&mut bench), ["0 a: reading 0", "1 a: now 50", "2 a: removed"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "`a` asks again and again to be woken at 0, which is past")]
+    fn a_detector_that_wakes_itself_without_end_is_found_out() {
+        let mut bench = Bench::<Restless>::new(crate::NoSettings {});
+        bench.reading("a", 0, reading());
+        bench.advance_to(1);
+    }
+
+    struct Restless;
+
+    impl Detector for Restless {
+        type Settings = crate::NoSettings;
+        type State = ();
+        const NAME: &'static str = "restless";
+        const SUMMARY: &'static str = "Never sleeps";
+        const STATE_VERSION: u32 = 1;
+
+        fn new(_: crate::NoSettings) -> Result<Self, String> {
+            Ok(Self)
+        }
+
+        fn step(&self, step: Step<'_, ()>) -> Result<Next<()>, Rejection> {
+            Ok(Next::keep(()).wake_at(step.at))
+        }
     }
 
     #[test]

@@ -25,7 +25,9 @@ mod samples;
 pub use bench::{Bench, Output};
 pub use samples::{item_json, parse_all};
 
+use crate::item::Item;
 use crate::message::{Message, Timestamp};
+use crate::sink::{Content, Delivery};
 
 /// When [`message`] pretends to have received: 2026-02-12T19:40:18.123Z.
 pub const RECEIVED_AT: Timestamp = 1_770_925_218_123;
@@ -41,5 +43,21 @@ pub fn message(topic: impl Into<String>, payload: impl AsRef<[u8]>) -> Message {
         received_at: RECEIVED_AT,
         qos: 1,
         ..Message::default()
+    }
+}
+
+/// A delivery of `item` as it reaches a sink, at [`RECEIVED_AT`] and without device or origin;
+/// `seq` makes its id. What else matters is set by field, as with [`message`].
+pub fn delivery(seq: u64, item: impl Into<Item>) -> Delivery {
+    Delivery {
+        id: format!("00000000-0000-5000-8000-{seq:012x}"),
+        bridge: String::from("test"),
+        replayed: false,
+        key: String::from("key"),
+        seq,
+        at: RECEIVED_AT,
+        device: None,
+        content: Content::Item(item.into()),
+        origin: None,
     }
 }

@@ -1,26 +1,18 @@
 //! A parser whose results do not line up with its inputs: the SDK cannot express that, so
-//! this one is written against the contract itself, as a module in another language is.
+//! this one is written against the generated bindings, as a module in another language is.
 //!
 //! The payload of a batch's first message says how many outcomes to answer with: `less`
 //! one too few, `more` one too many, `none` not a single one; else as many as inputs.
 
-// Generated code; see `wit-bindgen`.
-#![allow(unsafe_code, unreachable_pub)]
+use tapline_sdk::export::bindings::module::exports::tapline::module::module;
+use tapline_sdk::export::bindings::parser::exports::tapline::module::parser;
 
-wit_bindgen::generate!({
-    world: "parser-module",
-    path: "../../../wit",
-    generate_all,
-});
+/// The parser.
+pub struct HostileLength;
 
-use exports::tapline::module::module::{Description, Guest as Module};
-use exports::tapline::module::parser::{Companions, Guest as Parser, Input, Item, Rejection};
-
-struct HostileLength;
-
-impl Module for HostileLength {
-    fn describe() -> Description {
-        Description {
+impl module::Guest for HostileLength {
+    fn describe() -> module::Description {
+        module::Description {
             name: String::from("hostile-length"),
             version: String::from(env!("CARGO_PKG_VERSION")),
             summary: String::from("Answers with too few outcomes or too many"),
@@ -37,8 +29,8 @@ impl Module for HostileLength {
     fn forget(_: u32) {}
 }
 
-impl Parser for HostileLength {
-    fn parse(batch: Vec<Input>) -> Vec<Result<Vec<Item>, Rejection>> {
+impl parser::Guest for HostileLength {
+    fn parse(batch: Vec<parser::Input>) -> Vec<Result<Vec<parser::Item>, parser::Rejection>> {
         let inputs = batch.len();
         let outcomes = match batch.first().map(|input| input.message.payload.as_slice()) {
             Some(b"less") => inputs.saturating_sub(1),
@@ -49,10 +41,16 @@ impl Parser for HostileLength {
         (0..outcomes).map(|_| Ok(Vec::new())).collect()
     }
 
-    fn companions_of(_: u32, _: String) -> Companions {
-        Companions { also: Vec::new(), channel: None, ask: None }
+    fn companions_of(_: u32, _: String) -> parser::Companions {
+        parser::Companions { also: Vec::new(), channel: None, ask: None }
     }
 }
 
 #[cfg(target_family = "wasm")]
-export!(HostileLength);
+#[allow(unsafe_code)]
+const _: () = {
+    use tapline_sdk::export::bindings;
+
+    bindings::module::export_module_interface!(HostileLength with_types_in bindings::module);
+    bindings::parser::export_parser_interface!(HostileLength with_types_in bindings::parser);
+};

@@ -76,7 +76,8 @@ fn act(payload: &str) -> Result<Vec<Item>, Rejection> {
         "memory" => {
             let mut eaten = Vec::new();
             loop {
-                eaten.push(black_box(vec![1_u8; 64 * 1024]));
+                eaten.push(vec![1_u8; 64 * 1024]);
+                black_box(&eaten);
             }
         }
         "recursion" => Ok(vec![Reading::channel("").power_w(descend(0.0)).into()]),
