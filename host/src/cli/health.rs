@@ -7,7 +7,7 @@ use super::{FINDING, NOT_REACHABLE};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Where the API is
+    /// Where the API is; the port is BRIDGE_PORT or PORT where one is set
     #[arg(long, default_value_t = default_url())]
     url: String,
     /// Trust only this authority for an API served over HTTPS
@@ -19,7 +19,10 @@ pub(super) struct Args {
 }
 
 fn default_url() -> String {
-    let port = std::env::var("BRIDGE_PORT").or_else(|_| std::env::var("PORT"));
+    // Compose files pass empty variables; those count as unset, as everywhere.
+    let port = ["BRIDGE_PORT", "PORT"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|port| !port.is_empty()));
     format!("http://127.0.0.1:{}", port.as_deref().unwrap_or("8080"))
 }
 

@@ -28,7 +28,7 @@ pub(super) struct Args {
     /// Where the database and the pushed configuration are kept
     #[arg(long, value_name = "DIR", env = "TAPLINE_DATA", default_value = "tapline-data")]
     data: PathBuf,
-    /// A document of POST /config (JSON, YAML or TOML), read at the first start
+    /// A document of POST /config (JSON, YAML or TOML), used until one is pushed
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A directory with modules (`*.wasm`) beside the site's own and those that ship
