@@ -41,6 +41,11 @@ impl Drain {
         }
     }
 
+    /// The marker is on its way.
+    pub(super) fn awaits_marker(&self) -> bool {
+        matches!(self, Self::Marked { .. })
+    }
+
     /// A message came on the marker's topic; whether this ends the wait. One of an earlier
     /// connection does not.
     pub(super) fn arrived(&mut self, payload: &[u8]) -> bool {

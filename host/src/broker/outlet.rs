@@ -16,7 +16,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::Clock;
 use super::backoff::Backoff;
 use super::link::Farewell;
-use super::wire::{self, Arrival, Dial, Poller, Requests, Will, WireError};
+use super::wire::{self, Arrival, Confirmed, Dial, Pending, Poller, Requests, Will, WireError};
 use crate::config::site::Broker;
 use crate::message::{Properties, Publication, Timestamp};
 use crate::telemetry;
@@ -26,6 +26,8 @@ use crate::telemetry;
 const IN_FLIGHT: usize = 20;
 /// For saying good-bye.
 const PARTING: Duration = Duration::from_secs(2);
+/// After so many lost connections the status message is taken for the reason.
+const LOST_BIRTHS: u8 = 2;
 /// A connection that held this long was a good one: the next pause starts small again.
 const STABLE: Duration = Duration::from_secs(30);
 
@@ -110,6 +112,7 @@ impl Outlet {
             stop: stop_rx,
             trouble: Arc::clone(&trouble),
             retained_will: true,
+            lost_births: 0,
         };
         let task = tokio::spawn(task.run());
         let abort = task.abort_handle();
@@ -208,6 +211,8 @@ struct Task {
     stop: watch::Receiver<Option<Farewell>>,
     trouble: Arc<Mutex<Option<(Timestamp, String)>>>,
     retained_will: bool,
+    /// Connections in a row that ended before the birth was confirmed.
+    lost_births: u8,
 }
 
 impl Task {
@@ -259,20 +264,30 @@ impl Task {
             return Err(WireError::Other("the broker did not answer CONNECT".to_owned()));
         };
         tracing::info!(event = "mqtt_connected", broker = %self.options.broker.name, client_id = %self.options.client_id, "connected to the broker");
-        if let Some(presence) = &self.options.presence {
-            // Not waited for: a broker that refuses it still takes publications.
-            drop(requests.publish(&presence.says(&presence.online), None)?);
-        }
+        let mut birth = match self.presence() {
+            Some(presence) => Some(requests.publish(&presence.says(&presence.online), None)?),
+            None => None,
+        };
         self.way.send_replace(Some(Way { requests: requests.clone(), largest_packet }));
-        let farewell = {
-            let stop = wait_for_stop(&mut self.stop);
-            tokio::pin!(stop);
-            loop {
-                let poll = poller.poll();
-                tokio::pin!(poll);
+        let farewell = loop {
+            let poll = poller.poll();
+            tokio::pin!(poll);
+            let arrival = loop {
                 tokio::select! {
-                    farewell = &mut stop => break farewell,
-                    arrival = &mut poll => { arrival?; }
+                    farewell = wait_for_stop(&mut self.stop) => break Err(farewell),
+                    answer = confirmed(&mut birth), if birth.is_some() => {
+                        birth = None;
+                        self.born(answer);
+                    }
+                    arrival = &mut poll => break Ok(arrival),
+                }
+            };
+            match arrival {
+                Err(farewell) => break farewell,
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    self.lost_births = self.lost_births.saturating_add(u8::from(birth.is_some()));
+                    return Err(error);
                 }
             }
         };
@@ -283,9 +298,24 @@ impl Task {
         Ok(())
     }
 
+    /// The birth message and will, unless the broker seems to close connections because of it:
+    /// that is how one of 3.1.1 may refuse a publication (3.3.5-2).
+    fn presence(&self) -> Option<&Presence> {
+        self.options.presence.as_ref().filter(|_| self.lost_births < LOST_BIRTHS)
+    }
+
+    fn born(&mut self, answer: Confirmed) {
+        self.lost_births = 0;
+        if let Err(WireError::Rejected(refusal)) = answer {
+            let topic =
+                self.options.presence.as_ref().map_or("", |presence| presence.topic.as_str());
+            tracing::warn!(event = "mqtt_presence_refused", broker = %self.options.broker.name, topic, code = refusal.code, reason = refusal.words, "the broker refuses the status message");
+        }
+    }
+
     async fn take_leave(&self, requests: &Requests, poller: &mut Poller) {
         let parting = async {
-            if let Some(presence) = &self.options.presence
+            if let Some(presence) = self.presence()
                 && let Ok(mut confirmed) = requests.publish(&presence.says(&presence.offline), None)
             {
                 loop {
@@ -304,7 +334,7 @@ impl Task {
 
     fn dial(&self) -> Dial {
         let broker = Arc::clone(&self.options.broker);
-        let will = self.options.presence.as_ref().map(|presence| Will {
+        let will = self.presence().map(|presence| Will {
             topic: presence.topic.clone(),
             payload: presence.offline.clone().into(),
             qos: presence.qos,
@@ -332,6 +362,14 @@ impl Presence {
             retain: true,
             properties: Properties::default(),
         }
+    }
+}
+
+/// The broker's answer to the birth message.
+async fn confirmed(birth: &mut Option<Pending<Confirmed>>) -> Confirmed {
+    match birth {
+        Some(birth) => birth.await,
+        None => std::future::pending().await,
     }
 }
 

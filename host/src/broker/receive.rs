@@ -25,6 +25,9 @@ use crate::config::site::MqttVersion;
 use crate::message::{Properties, Publication};
 use crate::telemetry;
 
+/// A broker may close the connection on a publication that it does not allow (MQTT 3.1.1,
+/// 3.3.5-2). After so many connections that ended like this the marker is not sent any more.
+const LOST_MARKERS: u8 = 2;
 /// Refused subscriptions are asked for again this often.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// A connection that held this long was a good one: the next pause starts small again.
@@ -44,6 +47,8 @@ pub(super) struct Receiver {
     /// connection to come.
     packet_limit: usize,
     connections: u64,
+    /// Connections in a row that ended while the marker was on its way.
+    lost_markers: u8,
     admission: Admission,
 }
 
@@ -87,6 +92,7 @@ impl Receiver {
             marker,
             packet_limit,
             connections: 0,
+            lost_markers: 0,
             admission,
         }
     }
@@ -319,7 +325,12 @@ impl Receiver {
                     self.shared.board.heard(self.now())
                 }
                 Err(_) if leaving => return End::Stopped,
-                Err(error) => return error.into(),
+                Err(error) => {
+                    if drain.awaits_marker() {
+                        self.lost_markers = self.lost_markers.saturating_add(1);
+                    }
+                    return error.into();
+                }
             }
         }
     }
@@ -359,7 +370,7 @@ impl Receiver {
         let shown = self.subscriptions.status(&self.marker);
         self.shared.board.update(|status| status.subscriptions = shown);
         if matches!(drain, Drain::Subscribing) && self.subscriptions.settled() {
-            if self.subscriptions.is_refused(&self.marker) {
+            if self.subscriptions.is_refused(&self.marker) || self.lost_markers >= LOST_MARKERS {
                 drain.refused(Instant::now());
                 return Ok(());
             }
@@ -398,6 +409,7 @@ impl Receiver {
             self.shared.ledger.confirmed(0, inbound.qos, inbound.packet_id).done();
         }
         if drain.arrived(&inbound.payload) {
+            self.lost_markers = 0;
             self.drained();
         }
     }

@@ -118,6 +118,9 @@ impl Connection {
                 packets::unsuback(self.version, packet_id, filters.len())
             }
             Packet::Publish { topic, payload, qos, packet_id, .. } => {
+                if script.close_on_publish.is_some_and(|below| topic.starts_with(&below)) {
+                    return None;
+                }
                 let swallowed = script.swallow.is_some_and(|below| topic.starts_with(&below));
                 if !swallowed && script.puback.is_none() {
                     self.route(&topic, &payload, qos);

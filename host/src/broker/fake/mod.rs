@@ -49,6 +49,8 @@ pub struct Script {
     pub puback: Option<u8>,
     /// Do not route what is published below this topic.
     pub swallow: Option<String>,
+    /// Close the connection on what is published below this topic.
+    pub close_on_publish: Option<String>,
     /// Do not answer pings.
     pub ignore_pings: bool,
     /// Maximum Packet Size in CONNACK (MQTT 5).
