@@ -251,6 +251,10 @@ pub(super) enum WireError {
 /// An input/output error without the library's wrapping.
 fn io_words(error: &std::io::Error) -> WireError {
     use std::io::ErrorKind;
+    let inner = error.get_ref();
+    if let Some(tls) = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return WireError::Tls(tls_words(tls));
+    }
     match error.kind() {
         ErrorKind::ConnectionReset
         | ErrorKind::ConnectionAborted
@@ -272,4 +276,42 @@ pub(super) fn is_filter(filter: &str) -> bool {
     rumqttc_v5::valid_filter(filter)
         && filter.len() <= usize::from(u16::MAX)
         && !filter.contains('\0')
+}
+
+fn tls_words(error: &rustls::Error) -> String {
+    use rustls::{AlertDescription as Alert, Error};
+    match error {
+        Error::InvalidCertificate(why) => {
+            format!("the broker's certificate is not accepted: {why:?}")
+        }
+        Error::AlertReceived(Alert::CertificateRequired) => {
+            "the broker asks for a client certificate".to_owned()
+        }
+        Error::AlertReceived(alert) => {
+            format!("the broker ended the TLS handshake, perhaps over our certificate: {alert:?}")
+        }
+        other => format!("TLS does not come about: {other}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_in_words_what_tls_says_in_codes() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::CertificateRequired);
+        let wrapped = std::io::Error::new(std::io::ErrorKind::InvalidData, alert);
+        assert_eq!(io_words(&wrapped).to_string(), "the broker asks for a client certificate");
+    }
+
+    #[test]
+    fn knows_a_filter_from_what_only_looks_like_one() {
+        for good in ["a/+/b", "#", "$share/group/a/#", "+"] {
+            assert!(is_filter(good), "{good}");
+        }
+        for bad in ["", "a/#/b", "a+", "a\0b"] {
+            assert!(!is_filter(bad), "{bad}");
+        }
+    }
 }

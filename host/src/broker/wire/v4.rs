@@ -10,7 +10,7 @@ use rumqttc_v4::{
     AckMode, AsyncClient, Broker as Target, ConnectionError, Event, EventLoop, LastWill, ManualAck,
     MqttOptions, NetworkOptions, Packet, PersistedAckMode, PersistedSession, PubAck, PubRec,
     Publish, PublishOptions, QoS, SessionStore, SessionStoreError, SessionStoreKey, StateError,
-    SubscribeFilter, SubscribeReasonCode, TlsConfiguration, Transport as Carrier,
+    SubscribeFilter, SubscribeReasonCode, TlsConfiguration, TlsError, Transport as Carrier,
 };
 
 use super::{
@@ -171,6 +171,10 @@ impl Events {
             ConnectionError::MqttState(StateError::Io(error)) | ConnectionError::Io(error) => {
                 io_words(&error)
             }
+            ConnectionError::MqttState(StateError::Deserialization(rumqttc_v4::Error::Io(
+                error,
+            ))) => io_words(&error),
+            ConnectionError::Tls(TlsError::Io(error)) => io_words(&error),
             ConnectionError::RequestsDone => WireError::Over,
             other => WireError::Other(other.to_string()),
         }

@@ -10,7 +10,7 @@ use rumqttc_v5::{
     LastWill, ManualAck, MqttOptions, NetworkOptions, Packet, PersistedAckMode, PersistedSession,
     PubAck, PubRec, Publish, PublishNoticeError, PublishOptions, PublishProperties, QoS,
     RetainForwardRule, SessionStore, SessionStoreError, SessionStoreKey, StateError,
-    SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, Transport as Carrier,
+    SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, TlsError, Transport as Carrier,
 };
 
 use super::{
@@ -210,6 +210,10 @@ impl Events {
             ConnectionError::MqttState(StateError::Io(error)) | ConnectionError::Io(error) => {
                 io_words(&error)
             }
+            ConnectionError::MqttState(StateError::Deserialization(Codec::Io(error))) => {
+                io_words(&error)
+            }
+            ConnectionError::Tls(TlsError::Io(error)) => io_words(&error),
             ConnectionError::RequestsDone => WireError::Over,
             other => WireError::Other(other.to_string()),
         }
