@@ -6,6 +6,7 @@
 mod check;
 mod health;
 mod run;
+mod simulate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,6 +40,8 @@ enum Command {
     },
     /// Ask a running Tapline how it is; for container health checks
     Health(health::Args),
+    /// Publish what real devices would, for trying things out
+    Simulate(crate::simulate::Args),
     /// Print completions for a shell
     Completions {
         #[arg(value_enum)]
@@ -48,8 +51,6 @@ enum Command {
 
 /// A finding: something is wrong with what was looked at.
 pub(crate) const FINDING: u8 = 1;
-/// The command was not called right.
-pub(crate) const USAGE: u8 = 2;
 /// What the command speaks to does not answer.
 pub(crate) const NOT_REACHABLE: u8 = 3;
 /// What the command asked for was refused.
@@ -67,6 +68,7 @@ impl Cli {
             Command::Init { dir } => check::init(&dir),
             Command::Schema { file } => check::schema(file),
             Command::Health(args) => health::health(&args),
+            Command::Simulate(args) => simulate::simulate(args),
             Command::Completions { shell } => {
                 let mut command = Self::command();
                 clap_complete::generate(shell, &mut command, "tapline", &mut std::io::stdout());

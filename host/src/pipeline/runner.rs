@@ -39,10 +39,6 @@ impl Runner {
         }
     }
 
-    pub(super) fn module(&self) -> &Arc<Module> {
-        &self.module
-    }
-
     /// Calls the module on `inputs`, each with its settings. An input that the module cannot
     /// bear is a rejection whose code says how it failed (`trap`, `timeout`, …).
     pub(super) fn run<I, O>(
