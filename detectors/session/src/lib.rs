@@ -45,6 +45,7 @@ impl Detector for Session {
 
     fn step(&self, step: Step<'_, Machine>) -> Result<Next<Machine>, Rejection> {
         let mut machine = step.state.unwrap_or_default();
+        let before = machine.state();
         let mut turn = Turn::new(&self.rules, step.key);
         let mut ignored = None;
         let mut removed = false;
@@ -66,6 +67,10 @@ impl Detector for Session {
                 machine.remove(&mut turn, step.at);
                 removed = true;
             }
+        }
+        let after = machine.state();
+        if before != after {
+            log::info!("state_transition device_id={} from={before} to={after}", step.key);
         }
         let outputs = turn
             .reports

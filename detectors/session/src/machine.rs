@@ -78,6 +78,17 @@ impl<'a> Turn<'a> {
 }
 
 impl Machine {
+    /// The state's name, as events and logs have it.
+    pub(crate) fn state(&self) -> &'static str {
+        match &self.phase {
+            Phase::Idle => "idle",
+            Phase::Starting(_) => "starting",
+            Phase::On(run) if run.at_work => "working",
+            Phase::On(_) => "standby",
+            Phase::Stopping(..) => "stopping",
+        }
+    }
+
     /// Acts on what was due up to `at`.
     pub(crate) fn pass(&mut self, turn: &mut Turn<'_>, at: u64) {
         self.advance(turn, at, Hearing::Open);

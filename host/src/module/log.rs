@@ -64,6 +64,36 @@ impl Log {
     }
 }
 
+/// A module's line as the log has it. One that begins with a word in `snake_case`, followed
+/// by `key=value` pairs, is an event of that name; any other text is a `module_log`.
+#[derive(Debug, PartialEq, Eq)]
+struct Line<'a> {
+    event: &'a str,
+    device_id: Option<&'a str>,
+    from: Option<&'a str>,
+    to: Option<&'a str>,
+    message: &'a str,
+}
+
+impl<'a> Line<'a> {
+    fn of(text: &'a str) -> Self {
+        let plain =
+            Line { event: "module_log", device_id: None, from: None, to: None, message: text };
+        let Some((event, pairs)) = text.split_once(' ') else { return plain };
+        let snake = event.contains('_')
+            && event.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        if !snake || !pairs.split(' ').all(|pair| pair.contains('=')) {
+            return plain;
+        }
+        let value = |name: &str| {
+            let pairs = pairs.split(' ').filter_map(|pair| pair.split_once('='));
+            pairs.filter(|(key, _)| *key == name).map(|(_, value)| value).next()
+        };
+        let (device_id, from, to) = (value("device_id"), value("from"), value("to"));
+        Line { event, device_id, from, to, message: pairs }
+    }
+}
+
 impl WriteLog for Host {
     fn write(&mut self, level: Level, text: String) {
         let log = &mut self.log;
@@ -74,14 +104,37 @@ impl WriteLog for Host {
             let module = &*log.module;
             if log.left_out > 0 {
                 let lines = std::mem::take(&mut log.left_out);
-                tracing::warn!(pipeline, stage, module, lines, "module_log_suppressed");
+                tracing::warn!(
+                    event = "module_log_suppressed",
+                    pipeline,
+                    stage,
+                    module,
+                    lines,
+                    "too many lines from a module"
+                );
+            }
+            let line = Line::of(&text);
+            let Line { event, device_id, from, to, message } = line;
+            macro_rules! write {
+                ($level:ident) => {
+                    tracing::$level!(
+                        event,
+                        pipeline,
+                        stage,
+                        module,
+                        device_id,
+                        from,
+                        to,
+                        "{message}"
+                    )
+                };
             }
             match level {
-                Level::Trace => tracing::trace!(pipeline, stage, module, text, "module_log"),
-                Level::Debug => tracing::debug!(pipeline, stage, module, text, "module_log"),
-                Level::Info => tracing::info!(pipeline, stage, module, text, "module_log"),
-                Level::Warn => tracing::warn!(pipeline, stage, module, text, "module_log"),
-                Level::Error => tracing::error!(pipeline, stage, module, text, "module_log"),
+                Level::Trace => write!(trace),
+                Level::Debug => write!(debug),
+                Level::Info => write!(info),
+                Level::Warn => write!(warn),
+                Level::Error => write!(error),
             }
         }
         if matches!(level, Level::Error) {
@@ -108,5 +161,23 @@ pub(super) fn truncate(text: &mut String, length: usize) {
         let end = (0..=length).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
         text.truncate(end);
         text.push('…');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_names_an_event_is_logged_under_its_name() {
+        let line = Line::of("state_transition device_id=cnc from=idle to=starting");
+        assert_eq!(line.event, "state_transition");
+        assert_eq!(
+            (line.device_id, line.from, line.to),
+            (Some("cnc"), Some("idle"), Some("starting"))
+        );
+        for text in ["no unit in `x`", "state_transition happened", "word", "a=b c=d"] {
+            assert_eq!(Line::of(text).event, "module_log", "{text}");
+        }
     }
 }

@@ -58,10 +58,10 @@ fn filter(level: &str) -> Result<EnvFilter, LogError> {
     let level = level.trim().to_ascii_lowercase();
     let level = if level == "warning" { "warn".to_owned() } else { level };
     let plain = ["error", "warn", "info", "debug", "trace", "off"].contains(&level.as_str());
-    // A plain level is meant for Tapline: libraries speak from `info` on only.
+    // A plain level is meant for Tapline: libraries speak only where something is wrong.
     let text = match level.as_str() {
-        "debug" | "trace" => format!("info,tapline={level}"),
-        _ if plain => format!("{level},rumqttd=off"),
+        "debug" | "trace" | "info" => format!("warn,tapline={level}"),
+        _ if plain => level.clone(),
         _ => level.clone(),
     };
     EnvFilter::try_new(text).map_err(|_| LogError::Level(level))
@@ -86,6 +86,11 @@ where
         line.insert("level".into(), event.metadata().level().as_str().to_lowercase().into());
         line.insert("event".into(), event.metadata().target().into());
         event.record(&mut Fields(&mut line));
+        // Lines of libraries that log in another way bring their source's place along.
+        if let Some(target) = line.remove("log.target") {
+            line.insert("event".into(), target);
+            line.retain(|name, _| !name.starts_with("log."));
+        }
         writeln!(writer, "{}", Value::Object(line))
     }
 }
