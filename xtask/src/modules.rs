@@ -16,10 +16,11 @@ use crate::workspace::{Guest, Workspace};
 pub(crate) fn build(workspace: &Workspace, fixtures: bool) -> Result<()> {
     let guests: Vec<&Guest> = workspace.guests(fixtures).collect();
     let toolchain = Toolchain::find(workspace)?;
-    let step = Step::begin_counted("modules", guests.len() as u64);
+    let step = Step::begin("modules");
     let built = workspace.target.join("guests");
     let mut bytes = 0;
-    for guest in &guests {
+    for (done, guest) in guests.iter().enumerate() {
+        step.show_before(&format!("{}/{} {}", done + 1, guests.len(), guest.name));
         // One crate type: with the `rlib` of the manifest beside it, cargo would leave
         // link-time optimisation out.
         step.run(

@@ -63,6 +63,13 @@ impl Step {
         }
     }
 
+    /// Shows the part that is under way, before what [`Step::show`] shows.
+    pub(crate) fn show_before(&self, part: &str) {
+        if let Some(bar) = &self.bar {
+            bar.set_prefix(format!("{} {part}", self.title));
+        }
+    }
+
     fn advance(&self) {
         if let Some(bar) = &self.bar {
             bar.inc(1);
@@ -101,7 +108,7 @@ impl Step {
         for line in printed.iter().chain(&said) {
             eprintln!("{line}");
         }
-        bail!("`{name}` failed while {}: {status}", self.title);
+        bail!("{}: `{name}` failed with {status}", self.title);
     }
 
     /// Shows that the step is done, and how long it took.
