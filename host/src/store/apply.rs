@@ -27,14 +27,21 @@ const REMEMBERED: i64 = 1_000_000;
 const PRUNED: i64 = 4;
 
 /// The numbers that the database gave to names, and the last row of the outbox.
-#[derive(Default)]
 pub(super) struct Numbers {
     stages: HashMap<(Arc<str>, Arc<str>), i64>,
     links: HashMap<(Arc<str>, Arc<str>), i64>,
-    last_row: Option<i64>,
+    last_row: i64,
 }
 
 impl Numbers {
+    /// Begins behind the rows that are there now. Read before anybody can settle one of them:
+    /// whoever has seen the last would never look at one that is numbered below it.
+    pub(super) fn read(connection: &Connection) -> rusqlite::Result<Self> {
+        let last = "SELECT COALESCE(MAX(row), 0) FROM outbox";
+        let last_row = connection.query_row(last, [], |row| row.get(0))?;
+        Ok(Self { stages: HashMap::new(), links: HashMap::new(), last_row })
+    }
+
     /// Forgets what an undone transaction may have given. The rows' count goes on, so that
     /// no row number comes twice while somebody may still hold the first.
     pub(super) fn undo(&mut self) {
@@ -175,7 +182,7 @@ impl Step<'_> {
                  ON CONFLICT DO UPDATE SET seq = seq + 1 RETURNING seq",
             )?
             .query_row(params![sink, &*delivery.key], |row| row.get(0))?;
-        let row = self.next_row()?;
+        let row = self.next_row();
         self.connection
             .prepare_cached(
                 "INSERT INTO outbox (row, sink, key, seq, id, at, expires_at, body) \
@@ -302,17 +309,9 @@ impl Step<'_> {
         )
     }
 
-    fn next_row(&mut self) -> Result<i64, StoreError> {
-        let last = match self.numbers.last_row {
-            Some(row) => row,
-            None => self.connection.query_row(
-                "SELECT COALESCE(MAX(row), 0) FROM outbox",
-                [],
-                |row| row.get(0),
-            )?,
-        };
-        self.numbers.last_row = Some(last + 1);
-        Ok(last + 1)
+    fn next_row(&mut self) -> i64 {
+        self.numbers.last_row += 1;
+        self.numbers.last_row
     }
 }
 

@@ -92,15 +92,16 @@ impl Store {
         let lock = lock_directory(dir)?;
         let file = schema::database_file(dir);
         let connection = schema::open_writer(&file, migrations)?;
-        let shared = Shared::count_all(file.clone(), &connection)
-            .map_err(|source| OpenError::database(file, source))?;
+        let counted = Shared::count_all(file.clone(), &connection)
+            .and_then(|shared| Ok((shared, Numbers::read(&connection)?)));
+        let (shared, numbers) = counted.map_err(|source| OpenError::database(file, source))?;
         let shared = Arc::new(shared);
         let (sender, receiver) = mpsc::channel(AHEAD);
         let writer = Writer {
             connection,
             work: receiver,
             shared: shared.clone(),
-            numbers: Numbers::default(),
+            numbers,
             faults: options.faults,
             on_fatal: options.on_fatal.unwrap_or_else(|| Arc::new(end_process)),
             _lock: lock,

@@ -173,6 +173,18 @@ impl Store {
         self.inner.shared.waiting(sink)
     }
 
+    /// How many deliveries were ever queued for `sink`. Reads a row for each key.
+    pub fn outbox_queued(&self, sink: &SinkId) -> Result<u64, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached(&format!(
+                "SELECT COALESCE(SUM(seq), 0) FROM seqs WHERE sink = ({SINK})"
+            ))?;
+            let queued: i64 =
+                select.query_row([&*sink.pipeline, &*sink.stage], |row| row.get(0))?;
+            Ok(unsigned(queued))
+        })
+    }
+
     /// All sinks that something waits for, configured or not, without asking the disk.
     pub fn outbox_counts(&self) -> Vec<(SinkId, u64)> {
         self.inner.shared.waiting_sinks()

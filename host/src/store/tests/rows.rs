@@ -60,6 +60,28 @@ fn everything_in_a_commit_is_there_after_reopening() {
 }
 
 #[test]
+fn a_row_after_a_restart_lies_behind_those_that_a_reader_has_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let outbox = vec![delivery(1, "a"), delivery(2, "b")];
+    commit(&store, Commit { outbox, ..Commit::default() });
+    store.close();
+    drop(store);
+
+    let store = open(dir.path());
+    let seen = store.outbox_last().unwrap();
+    let at = Timestamp(3_000);
+    let settle = heads(&store)
+        .iter()
+        .map(|(row, _)| Settlement { sink: sink(), row: RowId(*row), fate: Fate::Delivered { at } })
+        .collect();
+    commit(&store, Commit { settle, ..Commit::default() });
+    commit(&store, Commit { outbox: vec![delivery(3, "a")], ..Commit::default() });
+    assert_eq!(store.outbox_since(&sink(), seen, 10).unwrap().len(), 1);
+    assert_eq!(store.outbox_queued(&sink()).unwrap(), 3);
+}
+
+#[test]
 fn every_kind_of_content_is_read_back_as_it_was() {
     let publication = Publication {
         broker: Some("main".into()),
