@@ -38,6 +38,8 @@ enum Command {
         #[arg(value_enum)]
         file: check::SchemaOf,
     },
+    /// Show the main job at work, with simulated machines and a stand-in for Odoo
+    Demo(crate::demo::Args),
     /// Ask a running Tapline how it is; for container health checks
     Health(health::Args),
     /// Publish what real devices would, for trying things out
@@ -67,6 +69,7 @@ impl Cli {
             Command::Check(args) => check::check(&args),
             Command::Init { dir } => check::init(&dir),
             Command::Schema { file } => check::schema(file),
+            Command::Demo(args) => crate::demo::run(&args),
             Command::Health(args) => health::health(&args),
             Command::Simulate(args) => simulate::simulate(args),
             Command::Completions { shell } => {

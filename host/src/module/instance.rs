@@ -114,7 +114,7 @@ impl Instance {
         functions: &Functions,
         limits: &Limits,
     ) -> Result<module::Description, LoadError> {
-        let context = LogContext::new(&"".into(), &"".into());
+        let context = LogContext { pipeline: "".into(), stage: "".into() };
         let mut live = Live::new(runtime, pre, functions, limits, Log::new(context, "".into()))
             .map_err(|error| match error {
                 LiveError::Call(error) => LoadError::Describe(error),
