@@ -325,10 +325,7 @@ pub fn subscriptions(
             },
         };
         let mut add = |filter: String| {
-            wishes
-                .entry(filter)
-                .and_modify(|old| old.qos = old.qos.max(wish.qos))
-                .or_insert_with(|| wish.clone());
+            wishes.entry(filter).and_modify(|old| old.qos = old.qos.max(wish.qos)).or_insert(wish);
         };
         source.topics.iter().for_each(|t| add(t.filter()));
         if source.devices {

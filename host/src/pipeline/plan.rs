@@ -288,7 +288,6 @@ impl Builder<'_> {
                 time: limits.time.unwrap_or(default.time),
                 output: limits.output.unwrap_or(default.output),
                 state: limits.state.unwrap_or(default.state),
-                ..default
             },
             on_reject: stage.on_reject,
             settings: Arc::new(SettingsSet::new(&stage.settings.value)),

@@ -87,7 +87,7 @@ impl Worker {
         let mut effects = Effects::default();
         for (index, detector) in plan.detectors.iter().enumerate() {
             let keys = self.keys.entry(detector.stage.name.clone()).or_default();
-            let mut told: Vec<(Arc<str>, Option<DeviceId>, Arc<SettingsSet>, bool)> = Vec::new();
+            let mut inputs = Vec::new();
             let mut forgotten = Vec::new();
             for (key, row) in keys.all() {
                 let bound = row.device.as_ref().and_then(|d| plan.directory.get(d));
@@ -99,21 +99,17 @@ impl Worker {
                 if gone && row.state.is_none() {
                     forgotten.push(key);
                 } else if gone || (row.settings != settings.hash && row.state.is_some()) {
-                    told.push((key, row.device.clone(), settings, gone));
+                    inputs.push(StepInput {
+                        key,
+                        device: row.device.clone(),
+                        settings,
+                        what: if gone { What::Removed(now) } else { What::Reconfigured(now) },
+                    });
                 }
             }
             for key in forgotten {
                 keys.set(&key, None);
             }
-            let inputs: Vec<_> = told
-                .into_iter()
-                .map(|(key, device, settings, gone)| StepInput {
-                    key,
-                    device,
-                    settings,
-                    what: if gone { What::Removed(now) } else { What::Reconfigured(now) },
-                })
-                .collect();
             self.steps_without_messages(&plan, index, &inputs, now, &mut effects);
         }
         self.finish(&[], &mut effects);

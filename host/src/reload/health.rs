@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::Tapline;
-use crate::broker::{LinkStatus, SubscriptionStatus};
+use super::{Connection, Tapline};
+use crate::broker::SubscriptionStatus;
 use crate::delivery::SinkStatus;
 use crate::pipeline::Counts;
 
@@ -44,6 +44,11 @@ pub struct BrokerHealth {
     /// Filters that the broker refused, with its reason.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub refused: BTreeMap<String, String>,
+    pub received: u64,
+    /// QoS 0 messages that came while the broker's ceiling was reached.
+    pub shed: u64,
+    /// Messages that no pipeline wanted any more.
+    pub unrouted: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -73,12 +78,11 @@ impl Tapline {
     pub fn health(&self) -> Health {
         let running = self.running();
         let counts = self.activity.counts();
-        let links: BTreeMap<_, _> =
-            self.links.all().into_iter().map(|(name, c)| (name, c.link.status())).collect();
+        let links = self.links.all();
         let mut problems: Vec<String> = running.problems.iter().map(ToString::to_string).collect();
         let brokers: BTreeMap<_, _> = links
             .iter()
-            .map(|(name, status)| (name.clone(), broker(name, status, &mut problems)))
+            .map(|(name, connection)| (name.clone(), broker(name, connection, &mut problems)))
             .collect();
         let sinks = self.delivery.status();
         let sinks = sinks
@@ -129,7 +133,8 @@ impl Tapline {
     }
 }
 
-fn broker(name: &str, status: &LinkStatus, problems: &mut Vec<String>) -> BrokerHealth {
+fn broker(name: &str, connection: &Connection, problems: &mut Vec<String>) -> BrokerHealth {
+    let status = connection.link.status();
     let mut refused = BTreeMap::new();
     for (filter, state) in &status.subscriptions {
         if let SubscriptionStatus::Refused { reason, .. } = state {
@@ -147,6 +152,9 @@ fn broker(name: &str, status: &LinkStatus, problems: &mut Vec<String>) -> Broker
         last_error: status.last_error.clone(),
         subscriptions: status.subscriptions.values().filter(granted).count(),
         refused,
+        received: status.received,
+        shed: status.shed,
+        unrouted: connection.router.unrouted(),
     }
 }
 

@@ -34,14 +34,14 @@ impl Router {
     /// Replaces the pipelines. One that is new learns how the connection stands.
     pub(super) fn set(&self, shards: Vec<Arc<Shard>>) {
         let mut current = self.shards.write().unwrap_or_else(PoisonError::into_inner);
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         for shard in &shards {
             let known = current.iter().any(|s| Arc::ptr_eq(s, shard));
             if let (false, Some(event)) = (known, &last) {
                 if let LinkEvent::Drained { at } = event {
                     shard.link(self.broker.clone(), LinkEvent::Up { resumed: true, at: *at });
                 }
-                shard.link(self.broker.clone(), event.clone());
+                shard.link(self.broker.clone(), *event);
             }
         }
         *current = shards;
@@ -87,9 +87,9 @@ impl Intake for Router {
 
     fn link(&self, event: LinkEvent) {
         let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(event.clone());
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
         for shard in shards.iter() {
-            shard.link(self.broker.clone(), event.clone());
+            shard.link(self.broker.clone(), event);
         }
     }
 }
