@@ -7,6 +7,8 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
+
 use super::http::excerpt;
 use crate::message::Rejection;
 use crate::module::sink::{Outcome, Response, Verdict};
@@ -154,23 +156,21 @@ fn falls_below_the_floor(verdict: &Verdict, response: &Response) -> bool {
 fn blames_an_event(response: &Response) -> bool {
     let status = response.status;
     let unknown_error = (500..600).contains(&status) && !matches!(status, 502..=504);
-    !is_page(response) && ((200..300).contains(&status) || unknown_error)
+    unknown_error || !is_page(response) && (200..300).contains(&status)
 }
 
+/// Claims that an answer is a web page. The body tells: Odoo labels answers of its plain
+/// routes as HTML, JSON and empty ones too.
 fn is_page(response: &Response) -> bool {
+    let body = response.body.trim_ascii();
+    if body.is_empty() {
+        return false;
+    }
     let said = response.headers.iter().any(|(name, value)| {
         name.eq_ignore_ascii_case("content-type")
             && value.to_ascii_lowercase().contains("text/html")
     });
-    let start: Vec<u8> = response
-        .body
-        .iter()
-        .copied()
-        .skip_while(u8::is_ascii_whitespace)
-        .take(9)
-        .collect::<Vec<_>>()
-        .to_ascii_lowercase();
-    said || start.starts_with(b"<!doctype") || start.starts_with(b"<html")
+    body.starts_with(b"<") || said && serde_json::from_slice::<IgnoredAny>(body).is_err()
 }
 
 /// Seconds of `Retry-After`; dates are not read, our clock may be wrong.
@@ -218,7 +218,7 @@ mod tests {
             (duplicate(), answer(200, "{}"), yes(true)),
             (duplicate(), answer(500, "UniqueViolation"), yes(true)),
             (duplicate(), answer(500, ""), one(Judged::Tried("status 500".into()))),
-            (duplicate(), answer(500, "<html>"), again("status 500: <html>", 0)),
+            (duplicate(), answer(500, "<html>"), one(Judged::Tried("status 500: <html>".into()))),
             (duplicate(), answer(302, "there"), again("status 302: there", 0)),
         ];
         for (outcome, response, expected) in cases {

@@ -189,8 +189,10 @@ impl Stepper<'_> {
             What::Reconfigured(now) | What::Removed(now) => {
                 let Some(row) = row.filter(|r| r.state.is_some()) else { return Next::Nothing };
                 let own = row.at.unwrap_or(Timestamp(0));
-                let at = now.map_or(own, |now| after_last(now.minus_ms(row.lag_ms)));
-                (if now.is_some() { at } else { Timestamp(0) }, at, false)
+                // Behind the grace, so that no wake-up by the old settings is left before it.
+                let grace = super::keys::GRACE_MS;
+                let at = now.map_or(own, |now| after_last(now.minus_ms(row.lag_ms + grace)));
+                (Timestamp(0), at, false)
             }
         };
         let state = row.and_then(|r| r.state.clone());

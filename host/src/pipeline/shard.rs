@@ -263,6 +263,8 @@ impl Thread {
                 self.commit(effects, Vec::new(), &[], 0, start);
             }
             Entry::Apply(plan, done) => {
+                // What is due acts by the settings of before.
+                self.wake();
                 let now = self.links.values().all(|l| l.up && l.drained).then(clock::now);
                 let effects = self.worker.apply(plan, now);
                 self.commit(effects, Vec::new(), &[], 0, start);
