@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
-use super::load::Hash;
+use super::loaded::Hash;
 
 /// Begins every file; counts up when its layout changes.
 const MAGIC: &[u8; 16] = b"tapline-module-1";

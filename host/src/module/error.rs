@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::load::Role;
+use super::loaded::Role;
 
 /// Why the WebAssembly engine does not start.
 #[derive(Debug, thiserror::Error)]

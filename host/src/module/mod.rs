@@ -22,7 +22,9 @@ mod error;
 mod explain;
 mod host;
 mod instance;
+mod live;
 mod load;
+mod loaded;
 mod log;
 mod runtime;
 pub mod shipped;
@@ -34,7 +36,7 @@ pub use engine::{Engine, EngineOptions};
 pub use error::{CallError, Clock, EngineError, LoadError};
 pub use host::{Limits, LogContext};
 pub use instance::Instance;
-pub use load::{Hash, Module, Role};
+pub use loaded::{Hash, Module, Role};
 
 #[cfg(test)]
 mod tests;
