@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::detect::LATE_MS;
 use super::ingest::Job;
+use super::inputs::carries;
 use super::item::{Emitted, Identity, Routed};
 use super::plan::Plan;
-use super::worker::{Worker, labelled};
+use super::worker::Worker;
 use crate::config::pipeline::OnReject;
 use crate::message::{Content, DeviceId, Item, Message, Origin, Publication, Rejection, Timestamp};
 use crate::module::Module;
@@ -176,8 +177,7 @@ impl Worker {
             }
             let mut claimed = claimed_by_detectors(item);
             for sink in &plan.sinks {
-                let named = sink.labels.is_empty()
-                    || item.bound.as_ref().is_some_and(|b| labelled(b, &sink.labels));
+                let named = carries(item.bound.as_ref(), &sink.labels);
                 if !(named && sink.source.takes(&item.stage, &item.item)) {
                     continue;
                 }

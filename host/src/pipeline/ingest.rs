@@ -264,24 +264,11 @@ fn is_channel_of(channels: &[String], reading: &Reading) -> bool {
             .is_some_and(|online| reading.measurements.iter().any(|m| m.quantity == online))
 }
 
-/// The key of an item at a detector.
+/// The key of an input at a detector; `captures` is what its topic captured.
 ///
 /// # Errors
 /// What it lacks.
 pub(super) fn key(
-    parts: &[KeyPart],
-    device: Option<&DeviceId>,
-    channel: &str,
-    routed: Option<&Routed>,
-) -> Result<Arc<str>, String> {
-    key_with(parts, device, channel, routed.map_or(&[], |r| r.captures.as_slice()))
-}
-
-/// The key of a message at a detector, whose topics captured `captures`.
-///
-/// # Errors
-/// What it lacks.
-pub(super) fn key_with(
     parts: &[KeyPart],
     device: Option<&DeviceId>,
     channel: &str,

@@ -11,12 +11,14 @@ mod detect;
 mod directory;
 mod effects;
 mod ingest;
+mod inputs;
 mod item;
 mod keys;
 mod plan;
 mod runner;
 mod settings;
 mod shard;
+mod stages;
 mod trie;
 mod worker;
 

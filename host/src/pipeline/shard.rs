@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::effects::{Effects, Fate};
+use super::effects::Effects;
 use super::plan::Plan;
 use super::worker::Worker;
 use crate::broker::{LinkEvent, PacketMark, Received, Ticket};
@@ -51,8 +51,6 @@ enum Entry {
     Message(Received),
     Link(Arc<str>, LinkEvent),
     Apply(Arc<Plan>, SyncSender<()>),
-    /// Answered when all before it is durable.
-    Drain(SyncSender<()>),
     Stop,
 }
 
@@ -176,13 +174,6 @@ impl Shard {
         let _gone = wait.recv();
     }
 
-    /// Returns when everything handed over before is durable, or after `patience`.
-    pub fn drain(&self, patience: Duration) -> bool {
-        let (done, wait) = sync_channel(1);
-        self.queue.push(Entry::Drain(done));
-        wait.recv_timeout(patience).is_ok()
-    }
-
     /// Ends the thread after all messages before it, and waits for that.
     pub fn stop(&self) {
         self.queue.push(Entry::Stop);
@@ -269,13 +260,6 @@ impl Thread {
                 let effects = self.worker.apply(plan, now);
                 self.commit(effects, Vec::new(), &[], 0, start);
                 let _nobody_waits = done.send(());
-            }
-            Entry::Drain(done) => {
-                let tell = Box::new(move |_| {
-                    let _nobody_waits = done.try_send(());
-                });
-                // A closed store has nothing to wait for; the sender notices by itself.
-                let _closed = self.store.submit(Commit::default(), tell);
             }
             Entry::Stop => return false,
         }
@@ -430,17 +414,5 @@ impl Thread {
         };
         // A closed store commits nothing: the tickets stay undone, the broker keeps its own.
         let _closed = self.store.submit(commit, Box::new(done));
-    }
-}
-
-impl Effects {
-    /// Messages by what became of them.
-    pub fn tally(&self) -> (usize, usize, usize) {
-        let count = |f: fn(&Fate) -> bool| self.fates.iter().filter(|fate| f(fate)).count();
-        (
-            count(|f| *f == Fate::Committed),
-            count(|f| matches!(f, Fate::Filtered(_))),
-            count(|f| *f == Fate::DeadLettered),
-        )
     }
 }
