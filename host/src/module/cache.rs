@@ -14,6 +14,9 @@ use wasmtime::component::Component;
 
 use super::loaded::Hash;
 
+/// Files kept; the oldest go first. Modules that are replaced all day must not fill a disk.
+const FILES: usize = 64;
+
 /// Begins every file; counts up when its layout changes.
 const MAGIC: &[u8; 16] = b"tapline-module-1";
 const DIGEST: usize = 32;
@@ -90,6 +93,20 @@ impl Cache {
         file.write_all(&digest(label, compiled))?;
         file.write_all(compiled)?;
         file.persist(path)?;
+        self.prune()
+    }
+
+    /// Whatever lies in the folder is ours, leftovers of a crash included.
+    fn prune(&self) -> std::io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let entry = entry?;
+            files.push((entry.metadata()?.modified()?, entry.path()));
+        }
+        files.sort();
+        for (_, path) in files.iter().rev().skip(FILES) {
+            fs::remove_file(path)?;
+        }
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::bindings::exports::tapline::module::module as wit;
 use super::error::LoadError;
+use super::log::truncate;
 use crate::quantity;
 
 /// The first number of a module's own quantities.
@@ -55,9 +56,10 @@ impl Description {
     pub(super) fn check_settings(&self, settings: &Value) -> Vec<SettingsError> {
         self.settings
             .iter_errors(settings)
-            .map(|error| SettingsError {
-                pointer: error.instance_path().to_string(),
-                what: error.to_string(),
+            .map(|error| {
+                let mut what = error.to_string();
+                truncate(&mut what, SUMMARY_LENGTH);
+                SettingsError { pointer: error.instance_path().to_string(), what }
             })
             .collect()
     }

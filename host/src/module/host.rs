@@ -1,12 +1,12 @@
 //! What the host keeps for one instance: limits, the deadline, the log.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use wasmtime::{ResourceLimiter, StoreContextMut, UpdateDeadline};
 
 use super::deadline::Deadline;
-use super::log::Log;
+use super::log::{Allowance, Log};
 
 /// Elements that one table may have; a table holds the functions of a module.
 const TABLE_ELEMENTS: usize = 100_000;
@@ -33,17 +33,23 @@ impl Default for Limits {
     }
 }
 
-/// Whose lines these are in the log.
+/// Whose lines these are in the log. Clones share what they may write, so that a stage
+/// whose instances die one after the other writes no more than one that lives.
 #[derive(Clone, Debug)]
 pub struct LogContext {
-    pub pipeline: Arc<str>,
-    pub stage: Arc<str>,
+    pub(super) pipeline: Arc<str>,
+    pub(super) stage: Arc<str>,
+    pub(super) allowance: Arc<Mutex<Allowance>>,
 }
 
 impl LogContext {
     /// Of one stage.
     pub fn new(pipeline: &Arc<str>, stage: &Arc<str>) -> Self {
-        Self { pipeline: Arc::clone(pipeline), stage: Arc::clone(stage) }
+        Self {
+            pipeline: Arc::clone(pipeline),
+            stage: Arc::clone(stage),
+            allowance: Arc::new(Mutex::new(Allowance::new())),
+        }
     }
 }
 

@@ -52,7 +52,7 @@ impl Instance {
         functions: &Functions,
         limits: &Limits,
     ) -> Result<module::Description, LoadError> {
-        let context = LogContext { pipeline: "".into(), stage: "".into() };
+        let context = LogContext::new(&"".into(), &"".into());
         let mut live = Live::new(runtime, pre, functions, limits, Log::new(context, "".into()))
             .map_err(|error| match error {
                 LiveError::Call(error) => LoadError::Describe(error),

@@ -1,19 +1,20 @@
 //! The one function that modules can call: a line for the operator.
 //!
-//! Invariant: a module cannot flood the log. Lines are limited in rate and length, and
+//! Invariant: a module cannot flood the log. Lines are limited in rate (by stage) and length, and
 //! what was left out is counted.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use super::bindings::tapline::host::log::{Host as WriteLog, Level};
 use super::host::{Host, LogContext};
 
-/// Lines at once, where nothing came for a while.
-const BURST: f64 = 20.0;
+/// Lines at once, where nothing came for a while: one for each input of a full batch.
+const BURST: f64 = 256.0;
 
-/// Lines a second in the long run.
-const RATE: f64 = 5.0;
+/// Lines a second in the long run, of a stage. A hall of machines that change their state
+/// stays below.
+const RATE: f64 = 50.0;
 
 /// Bytes of one line.
 const LENGTH: usize = 2048;
@@ -22,23 +23,41 @@ const LENGTH: usize = 2048;
 pub(super) struct Log {
     context: LogContext,
     module: Arc<str>,
-    allowance: f64,
-    refilled: Instant,
-    left_out: u64,
     /// The last error line of the call under way: a panic's words.
     last_words: Option<String>,
 }
 
+/// How many lines a stage may still write.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    lines: f64,
+    refilled: Instant,
+    left_out: u64,
+}
+
+impl Allowance {
+    pub(super) fn new() -> Self {
+        Self { lines: BURST, refilled: Instant::now(), left_out: 0 }
+    }
+
+    /// Whether one more line may be written and, if so, how many were left out before it.
+    fn take(&mut self) -> Option<u64> {
+        let now = Instant::now();
+        let passed = now.duration_since(self.refilled).as_secs_f64();
+        self.refilled = now;
+        self.lines = (self.lines + passed * RATE).min(BURST);
+        if self.lines < 1.0 {
+            self.left_out += 1;
+            return None;
+        }
+        self.lines -= 1.0;
+        Some(std::mem::take(&mut self.left_out))
+    }
+}
+
 impl Log {
     pub(super) fn new(context: LogContext, module: Arc<str>) -> Self {
-        Self {
-            context,
-            module,
-            allowance: BURST,
-            refilled: Instant::now(),
-            left_out: 0,
-            last_words: None,
-        }
+        Self { context, module, last_words: None }
     }
 
     pub(super) fn begin_call(&mut self) {
@@ -48,19 +67,6 @@ impl Log {
     /// What the module said last before it failed.
     pub(super) fn take_last_words(&mut self) -> Option<String> {
         self.last_words.take()
-    }
-
-    fn may_write(&mut self) -> bool {
-        let now = Instant::now();
-        let passed = now.duration_since(self.refilled).as_secs_f64();
-        self.refilled = now;
-        self.allowance = (self.allowance + passed * RATE).min(BURST);
-        if self.allowance < 1.0 {
-            self.left_out += 1;
-            return false;
-        }
-        self.allowance -= 1.0;
-        true
     }
 }
 
@@ -98,18 +104,18 @@ impl WriteLog for Host {
     fn write(&mut self, level: Level, text: String) {
         let log = &mut self.log;
         let text = one_line(text);
-        let may_write = log.may_write();
-        if may_write {
+        // A poisoned lock only means that a thread ended here; the count is still sound.
+        let allowance = || log.context.allowance.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(left_out) = is_wanted(level).then(|| allowance().take()).flatten() {
             let (pipeline, stage) = (&*log.context.pipeline, &*log.context.stage);
             let module = &*log.module;
-            if log.left_out > 0 {
-                let lines = std::mem::take(&mut log.left_out);
+            if left_out > 0 {
                 tracing::warn!(
                     event = "module_log_suppressed",
                     pipeline,
                     stage,
                     module,
-                    lines,
+                    lines = left_out,
                     "too many lines from a module"
                 );
             }
@@ -140,6 +146,17 @@ impl WriteLog for Host {
         if matches!(level, Level::Error) {
             log.last_words = Some(text);
         }
+    }
+}
+
+/// Whether the log takes lines of this level; those that it does not take cost nothing.
+fn is_wanted(level: Level) -> bool {
+    match level {
+        Level::Trace => tracing::enabled!(tracing::Level::TRACE),
+        Level::Debug => tracing::enabled!(tracing::Level::DEBUG),
+        Level::Info => tracing::enabled!(tracing::Level::INFO),
+        Level::Warn => tracing::enabled!(tracing::Level::WARN),
+        Level::Error => tracing::enabled!(tracing::Level::ERROR),
     }
 }
 

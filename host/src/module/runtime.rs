@@ -137,6 +137,7 @@ fn config(memory_reservation: Option<u64>) -> Config {
         .cranelift_nan_canonicalization(true)
         .relaxed_simd_deterministic(true)
         .epoch_interruption(true)
+        .wasm_memory64(false)
         // Nothing here awaits; without it a call costs a ninth.
         .concurrency_support(false);
     if let Some(bytes) = memory_reservation {
