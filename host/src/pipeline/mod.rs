@@ -14,6 +14,7 @@ mod ingest;
 mod inputs;
 mod item;
 mod keys;
+mod marks;
 mod plan;
 mod runner;
 mod settings;

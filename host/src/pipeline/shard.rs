@@ -1,16 +1,17 @@
 //! The thread of a pipeline: takes what is there, lets the worker do it, commits, and only
 //! then lets the broker be answered.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::effects::Effects;
+use super::marks::Marks;
 use super::plan::Plan;
 use super::worker::Worker;
-use crate::broker::{LinkEvent, PacketMark, Received, Ticket};
+use crate::broker::{LinkEvent, Received, Ticket};
 use crate::message::{DeviceId, Message, Publication, Timestamp};
 use crate::store::{Commit, Mark, Store, StoreError};
 use crate::telemetry::clock;
@@ -21,9 +22,6 @@ const BATCH: usize = 256;
 const NAP: Duration = Duration::from_secs(1);
 /// How long clock wake-ups wait for a clock that stands before the last commit.
 const UNSURE: Duration = Duration::from_secs(300);
-/// A packet id comes round again after 65,535 others; a mark older than this is of an
-/// earlier message.
-const MARKS_WITHIN: u64 = 60_000;
 
 /// Where effects go that no outbox keeps. Calls return at once.
 pub trait Outlet: Send + Sync {
@@ -113,13 +111,10 @@ impl Shard {
     ) -> Result<Self, StartError> {
         let name = plan.file.name.clone();
         let rows = store.load_keys(&name)?;
-        let mut marks = HashMap::new();
-        for source in &plan.file.sources {
-            for mark in store.load_marks(&source.broker)? {
-                if mark.pipeline == name {
-                    marks.insert((mark.broker.clone(), mark.packet_id), mark);
-                }
-            }
+        let brokers: BTreeSet<_> = plan.file.sources.iter().map(|s| &s.broker).collect();
+        let mut marks = Vec::new();
+        for broker in brokers {
+            marks.extend(store.load_marks(broker)?.into_iter().filter(|m| m.pipeline == name));
         }
         let last = store
             .meta_get(&last_commit(&name))?
@@ -132,7 +127,7 @@ impl Shard {
             store,
             outlet,
             observer,
-            marks,
+            marks: Marks::load(marks),
             links: HashMap::new(),
             silent_since: last,
             sure_at: unsure(last, clock::now()).then(|| Instant::now() + UNSURE),
@@ -215,7 +210,7 @@ struct Thread {
     store: Store,
     outlet: Arc<dyn Outlet>,
     observer: Arc<dyn Observer>,
-    marks: HashMap<(Arc<str>, u16), Mark>,
+    marks: Marks,
     links: HashMap<Arc<str>, Link>,
     /// Until a broker is first connected: the last commit of the run before.
     silent_since: Option<Timestamp>,
@@ -303,37 +298,27 @@ impl Thread {
             tickets.push(one.ticket);
             if let Some(packet) = one.packet {
                 let source = &one.message.id.source;
-                if self.seen(source, &packet, one.message.id.sequence) {
+                if self.marks.has(source, &packet) {
                     duplicates += 1;
                     continue;
                 }
-                marks.push(Mark {
+                let mark = Mark {
                     broker: source.clone(),
                     pipeline: self.worker.plan().file.name.clone(),
                     packet_id: packet.packet_id,
                     epoch: packet.epoch,
                     hash: packet.hash,
                     sequence: one.message.id.sequence,
-                });
+                };
+                // At once: its redelivery may stand in the same batch.
+                self.marks.add(&mark);
+                marks.push(mark);
             }
             messages.push(Arc::new(one.message));
         }
         let mut effects = self.worker.batch(&messages);
-        for mark in &marks {
-            self.marks.insert((mark.broker.clone(), mark.packet_id), mark.clone());
-        }
         effects.marks = marks;
         self.commit(effects, tickets, &messages, duplicates, start);
-    }
-
-    /// Whether this is the second coming of a message that is committed, or about to be.
-    fn seen(&self, broker: &Arc<str>, packet: &PacketMark, sequence: u64) -> bool {
-        packet.dup
-            && self.marks.get(&(broker.clone(), packet.packet_id)).is_some_and(|mark| {
-                mark.epoch == packet.epoch
-                    && mark.hash == packet.hash
-                    && sequence.saturating_sub(mark.sequence) < MARKS_WITHIN
-            })
     }
 
     fn wake(&mut self) {
