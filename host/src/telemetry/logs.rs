@@ -84,8 +84,10 @@ where
         let mut line = Map::new();
         line.insert("timestamp".into(), clock::now().rfc3339().into());
         line.insert("level".into(), event.metadata().level().as_str().to_lowercase().into());
-        line.insert("event".into(), event.metadata().target().into());
         event.record(&mut Fields(&mut line));
+        if !line.contains_key("event") {
+            line.insert("event".into(), name_of(event, &line));
+        }
         // Lines of libraries that log in another way bring their source's place along.
         if let Some(target) = line.remove("log.target") {
             line.insert("event".into(), target);
@@ -93,6 +95,15 @@ where
         }
         writeln!(writer, "{}", Value::Object(line))
     }
+}
+
+/// What an event without a name of its own is called: its message where that is one word, as
+/// `sink_paused`, else the place that spoke.
+fn name_of(event: &Event<'_>, line: &Map<String, Value>) -> Value {
+    let is_word =
+        |text: &&str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let message = line.get("message").and_then(Value::as_str).filter(is_word);
+    message.unwrap_or(event.metadata().target()).into()
 }
 
 struct Fields<'a>(&'a mut Map<String, Value>);
@@ -175,6 +186,24 @@ mod tests {
         assert_eq!(line["level"], "info");
         assert_eq!(line["power_w"], 125.5);
         assert!(line["timestamp"].as_str().unwrap().ends_with('Z'));
+    }
+
+    #[test]
+    fn an_event_is_called_by_its_message_where_that_is_one_word() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .event_format(JsonLine)
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!("sink_paused");
+            tracing::info!(target: "library", "a sentence");
+        });
+        let text = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+        assert_eq!(lines[0]["event"], "sink_paused");
+        assert_eq!(lines[1]["event"], "library");
     }
 
     #[test]
