@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::plan::{CheckedSets, DetectStage, ModuleStage, ParseStage};
-use super::settings::SettingsSet;
+use super::plan::{DetectStage, ModuleStage, ParseStage};
+use super::settings::{CheckedSets, SettingsSet};
 use super::trie::Trie;
 use crate::config::device::Device;
 use crate::config::patch::merge;

@@ -3,20 +3,17 @@
 //! Built from a pipeline file, the loaded modules and the devices; everything that could be
 //! wrong is found here, all at once. Start, reload and push take this one path.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use super::directory::Directory;
-use super::settings::SettingsSet;
-use crate::config::document::Anchor;
+use super::settings::{Asked, SettingsSet};
 use crate::config::pipeline::{
     Batch, Check, Detect, KeyPart, OnReject, Pipeline, Sink, Stage, StageTime, Take, UnknownDevices,
 };
 use crate::config::site::Endpoint;
 use crate::config::topic::Pattern;
-use crate::config::{Config, Place, Problem, Site, check_against};
+use crate::config::{Config, Place, Problem, Site};
 use crate::message::DeviceId;
 use crate::module::{Limits, Module, Role};
 use crate::quantity;
@@ -269,8 +266,7 @@ impl Builder<'_> {
             );
             return None;
         }
-        let settings = stage.settings.check_against(module.settings_schema());
-        self.problems.extend(settings);
+        let mut problems = stage.settings.check_against(module.settings_schema());
         if stage.on_reject == OnReject::Halt {
             self.problem(
                 &stage.place,
@@ -280,17 +276,26 @@ impl Builder<'_> {
         }
         let limits = &stage.limits;
         let default = Limits::default();
+        let limits = Limits {
+            memory: limits.memory.unwrap_or(default.memory),
+            time: limits.time.unwrap_or(default.time),
+            output: limits.output.unwrap_or(default.output),
+            state: limits.state.unwrap_or(default.state),
+        };
+        let settings = Arc::new(SettingsSet::new(&stage.settings.value));
+        if problems.is_empty()
+            && let Some(why) = Asked::new(&module, limits, &stage.name).refusal(&settings)
+        {
+            let place = stage.settings.anchor.place("");
+            problems.push(Problem::at(place, why, "correct the settings"));
+        }
+        self.problems.extend(problems);
         Some(ModuleStage {
             name: stage.name.clone(),
             module,
-            limits: Limits {
-                memory: limits.memory.unwrap_or(default.memory),
-                time: limits.time.unwrap_or(default.time),
-                output: limits.output.unwrap_or(default.output),
-                state: limits.state.unwrap_or(default.state),
-            },
+            limits,
             on_reject: stage.on_reject,
-            settings: Arc::new(SettingsSet::new(&stage.settings.value)),
+            settings,
         })
     }
 
@@ -373,38 +378,6 @@ fn source(from: &[Arc<str>], take: &[Take]) -> Source {
         })
         .collect();
     Source { from: from.to_vec(), takes }
-}
-
-/// Settings of each distinct content, checked once.
-pub(super) struct CheckedSets<'a> {
-    stage: &'a ModuleStage,
-    sets: HashMap<[u8; 16], Arc<SettingsSet>>,
-}
-
-impl<'a> CheckedSets<'a> {
-    pub(super) fn new(stage: &'a ModuleStage) -> Self {
-        Self { stage, sets: HashMap::new() }
-    }
-
-    /// The set of these values, or what is wrong with them; `anchor` is where they are written.
-    pub(super) fn check(
-        &mut self,
-        value: Map<String, Value>,
-        anchor: &Anchor,
-    ) -> Result<Arc<SettingsSet>, Vec<Problem>> {
-        let set = SettingsSet::new(&value);
-        if let Some(known) = self.sets.get(&set.hash) {
-            return Ok(known.clone());
-        }
-        let schema = self.stage.module.settings_schema();
-        let problems = check_against(schema, &Value::Object(value), anchor);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let set = Arc::new(set);
-        self.sets.insert(set.hash, set.clone());
-        Ok(set)
-    }
 }
 
 impl Source {
