@@ -1,1 +1,27 @@
+//! What the end-to-end tests stand on: a real Mosquitto, the real program, machines that
+//! report, and certificates.
+//!
+//! Everything runs on loopback, in directories that go when the test ends. Waiting is always
+//! looking again until something holds, never sleeping for a while and hoping. Invariant: a
+//! thing that is missing fails the test with the words that say how to get it; nothing is
+//! skipped.
 
+mod authority;
+mod bench;
+mod machine;
+mod mosquitto;
+mod places;
+mod publisher;
+mod site;
+mod tapline;
+mod wait;
+
+pub use authority::Authority;
+pub use bench::{Bench, COURSE, Odoo};
+pub use machine::{Machine, document};
+pub use mosquitto::Mosquitto;
+pub use places::{fixtures, free_port, project, shipped_modules};
+pub use publisher::Publisher;
+pub use site::{copy_of_shipped, write};
+pub use tapline::{Answer, Call, Setup, Tapline};
+pub use wait::{PATIENCE, eventually};

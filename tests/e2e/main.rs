@@ -1,0 +1,16 @@
+//! Tapline from end to end: the real program between a real Mosquitto and a stand-in for Odoo.
+//!
+//! One binary, a module per subject. `cargo xtask test` builds what it needs.
+
+mod access;
+mod acknowledgements;
+mod batches;
+mod brokers;
+mod clocks;
+mod odoo;
+mod poison;
+mod push;
+mod reachability;
+mod restarts;
+mod sites;
+mod structure;

@@ -1,0 +1,78 @@
+//! The devices' side of the broker.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tapline::broker::{Outlet, OutletOptions};
+use tapline::config::{Around, Texts, check};
+use tapline::message::{Properties, Publication};
+use tapline::telemetry::clock;
+
+use crate::machine::Machine;
+use crate::wait::PATIENCE;
+
+/// A client that publishes; it reconnects by itself when the broker comes back.
+pub struct Publisher {
+    outlet: Outlet,
+}
+
+impl Publisher {
+    /// Connects to a port on this machine.
+    pub async fn connect(port: u16) -> Self {
+        Self::with(&[("MQTT_BROKER", "127.0.0.1"), ("MQTT_PORT", &port.to_string())]).await
+    }
+
+    /// Connects to the broker that these variables describe.
+    pub async fn with(env: &[(&str, &str)]) -> Self {
+        let env: BTreeMap<String, String> =
+            env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let around =
+            Around { env: &env, pushed: None, generated_name: "devices", now: clock::now() };
+        let site = check(&Texts::default(), around).site.expect("the variables describe a broker");
+        let outlet = Outlet::start(OutletOptions {
+            broker: site.brokers["main"].clone(),
+            client_id: format!("devices-{:x}", rand_of(&env)),
+            presence: None,
+            clock: Arc::new(clock::now),
+        });
+        let connected = outlet.connected(PATIENCE).await;
+        connected.unwrap_or_else(|error| panic!("devices cannot reach the broker: {error}"));
+        Self { outlet }
+    }
+
+    /// Publishes at QoS 1 and waits until the broker has it.
+    pub async fn send(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+        self.publish(topic, payload, 1, false).await;
+    }
+
+    /// Publishes a message that the broker keeps.
+    pub async fn retain(&self, topic: &str, payload: impl Into<Vec<u8>>) {
+        self.publish(topic, payload, 1, true).await;
+    }
+
+    /// Publishes and waits until the broker has it.
+    pub async fn publish(&self, topic: &str, payload: impl Into<Vec<u8>>, qos: u8, retain: bool) {
+        let publication = Publication {
+            broker: None,
+            topic: topic.to_owned(),
+            payload: payload.into(),
+            qos,
+            retain,
+            properties: Properties::default(),
+        };
+        let published = self.outlet.publish(&publication, None, PATIENCE).await;
+        published.unwrap_or_else(|error| panic!("`{topic}` cannot be published: {error}"));
+    }
+
+    /// A machine reports: pairs of its own second and power.
+    pub async fn report(&self, machine: &Machine, course: &[(f64, f64)]) {
+        for (second, power_w) in course {
+            self.send(&machine.topic(), machine.report(*second, *power_w)).await;
+        }
+    }
+}
+
+/// Client ids differ between publishers of one broker.
+fn rand_of(env: &BTreeMap<String, String>) -> usize {
+    std::ptr::from_ref(env).addr() ^ clock::now().0 as usize
+}
