@@ -77,7 +77,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let (_nobody, wishes) = mpsc::channel(1);
             show::play(&stage, &mut Plain::default(), told, wishes, Some(until)).await
         };
-        end(stage, played).await
+        end(&stage, played).await
     });
     // A broker and an HTTP server of ours may still serve; they end with the process.
     runtime.shutdown_timeout(Duration::from_secs(1));
@@ -85,7 +85,7 @@ pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Gives account, or says what went wrong and where to look.
-async fn end(stage: Arc<Stage>, played: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+async fn end(stage: &Stage, played: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
     let account = match played {
         Ok(()) => stage.close().await,
         Err(error) => Err(error),
@@ -98,11 +98,7 @@ async fn end(stage: Arc<Stage>, played: anyhow::Result<()>) -> anyhow::Result<Ex
     if account.as_ref().is_ok_and(Account::is_right) {
         return Ok(ExitCode::SUCCESS);
     }
-    match Arc::into_inner(stage) {
-        Some(mut stage) => eprintln!("database and log are kept in {}", stage.keep().display()),
-        // A task of the loop still has it; then the directory goes with it.
-        None => tracing::debug!("the demo's directory is not kept"),
-    }
+    eprintln!("database and log are kept in {}", stage.keep().display());
     account.map(|_| ExitCode::FAILURE)
 }
 
@@ -114,9 +110,9 @@ fn ending(account: &Account) -> String {
     }
     text.push_str(
         "\nNext:\n  \
-         tapline init site          # writes a commented site of your own\n  \
-         tapline check site         # says all that is wrong with it, with file and line\n  \
-         tapline run --site site    # the same as you saw, with your broker and your Odoo",
+         tapline init site         # writes a commented site of your own\n  \
+         tapline check site        # says all that is wrong with it, and where\n  \
+         tapline run --site site   # what you saw, with your broker and your Odoo",
     );
     text
 }

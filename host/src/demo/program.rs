@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -61,6 +61,11 @@ impl Program {
             .map_err(anyhow::Error::msg)
             .context("the demo cannot speak HTTP")?;
         Ok(Self { options, client, teller, running: Mutex::new(None) })
+    }
+
+    /// The file with its log.
+    pub(super) fn log(&self) -> &Path {
+        &self.options.log
     }
 
     /// Starts it and waits until its API answers.

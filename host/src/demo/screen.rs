@@ -80,7 +80,7 @@ fn draw_machines(frame: &mut Frame, area: Rect, machines: &[MachineView], lines:
 /// Name, power bar, power, state and session clock, on one line or on two.
 fn machine_lines(machine: &MachineView, width: u16, lines: u16) -> Vec<Line<'static>> {
     let width = usize::from(width);
-    let style = state_style(machine.state);
+    let style = state_style(&machine.state);
     let name = Span::from(format!("{:<12} ", machine.name)).bold();
     let state = Span::styled(format!("{:<8}", machine.state), style);
     let session =
@@ -251,12 +251,12 @@ mod tests {
     use crate::demo::told::Told;
 
     fn view() -> View {
-        let machine = |name, watts, state, seconds: Option<u64>| MachineView {
+        let machine = |name, watts, state: &str, seconds: Option<u64>| MachineView {
             name,
             model: "Shelly PM Mini",
             watts,
             scale_w: 1000.0,
-            state,
+            state: state.to_owned(),
             clock: seconds.map(Duration::from_secs),
         };
         View {
@@ -301,6 +301,7 @@ mod tests {
                     text: format!("line {n}"),
                     tone: Tone::Good,
                     session: None,
+                    state: None,
                 })
                 .collect(),
         }

@@ -42,7 +42,8 @@ pub(super) struct Stage {
     state: Mutex<State>,
     /// One act at a time.
     acting: tokio::sync::Mutex<()>,
-    folder: TempDir,
+    /// Goes with the demo, unless somebody has to look into it.
+    folder: Mutex<Option<TempDir>>,
 }
 
 #[derive(Default)]
@@ -70,7 +71,6 @@ pub(super) struct Standing {
     pub(super) is_running: bool,
     pub(super) is_connected: bool,
     pub(super) trouble: Option<String>,
-    pub(super) is_raised: bool,
     pub(super) restarts: u32,
 }
 
@@ -105,6 +105,7 @@ impl Stage {
         };
         let program = Program::new(options, teller.clone())?;
         let (state, acting) = (Mutex::default(), tokio::sync::Mutex::default());
+        let folder = Mutex::new(Some(folder));
         Ok(Self { clock, odoo, broker, floor, teller, program, data, state, acting, folder })
     }
 
@@ -274,7 +275,6 @@ impl Stage {
             is_running: seen.is_some(),
             is_connected: seen.is_some_and(Seen::is_connected),
             trouble: seen.and_then(Seen::sink_trouble).map(str::to_owned),
-            is_raised: state.is_raised,
             restarts: state.restarts,
         }
     }
@@ -318,13 +318,13 @@ impl Stage {
 
     /// Tapline's log.
     pub(super) fn log(&self) -> PathBuf {
-        self.folder.path().join("tapline.log")
+        self.program.log().to_owned()
     }
 
     /// Leaves the directory with database and log where it is, and says where.
-    pub(super) fn keep(&mut self) -> PathBuf {
-        self.folder.disable_cleanup(true);
-        self.folder.path().to_owned()
+    pub(super) fn keep(&self) -> PathBuf {
+        let folder = self.folder.lock().unwrap_or_else(PoisonError::into_inner).take();
+        folder.map_or_else(|| self.data.clone(), TempDir::keep)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -20,6 +20,7 @@ pub(super) struct Told {
     pub(super) tone: Tone,
     /// What follows for the machines on the screen.
     pub(super) session: Option<Session>,
+    pub(super) state: Option<State>,
 }
 
 /// How it is to be seen.
@@ -40,6 +41,13 @@ pub(super) struct Session {
     pub(super) is_open: bool,
 }
 
+/// A machine's state, by the session detector.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct State {
+    pub(super) device: String,
+    pub(super) name: String,
+}
+
 /// Takes what happened; cheap to clone.
 #[derive(Clone)]
 pub(super) struct Teller {
@@ -57,7 +65,8 @@ impl Teller {
     }
 
     pub(super) fn tell(&self, kind: &str, tone: Tone, text: impl Into<String>) {
-        self.pass(Line { kind: kind.to_owned(), text: text.into(), tone, session: None });
+        let (kind, text) = (kind.to_owned(), text.into());
+        self.pass(Line { kind, text, tone, session: None, state: None });
     }
 
     /// Passes on a line of Tapline's log, if it is one for the screen.
@@ -67,8 +76,8 @@ impl Teller {
         }
     }
 
-    fn pass(&self, Line { kind, text, tone, session }: Line) {
-        let told = Told { at: self.clock.shown(), kind, text, tone, session };
+    fn pass(&self, Line { kind, text, tone, session, state }: Line) {
+        let told = Told { at: self.clock.shown(), kind, text, tone, session, state };
         // Full only if the screen has stood still for minutes; then its newest lines are old.
         let _ = self.lines.try_send(told);
     }
@@ -80,6 +89,7 @@ struct Line {
     text: String,
     tone: Tone,
     session: Option<Session>,
+    state: Option<State>,
 }
 
 /// Reads a JSON line of Tapline's log; `None` for what the screen does not show.
@@ -90,6 +100,7 @@ fn read(line: &str) -> Option<Line> {
     let device = text("device_id");
     let machine = machines::by_id(device).map_or(device, |machine| machine.name);
     let event = text("event");
+    let mut state = None;
     let (tone, words, session) = match event {
         kind if kind.starts_with("session_") && !text("session_id").is_empty() => {
             let is_open = !matches!(kind, "session_stopped" | "session_timeout");
@@ -101,6 +112,11 @@ fn read(line: &str) -> Option<Line> {
             };
             let words = format!("{machine}: now {}", text("state"));
             (Tone::Good, words, (kind != "session_heartbeat").then_some(session))
+        }
+        "state_transition" => {
+            state = Some(State { device: device.to_owned(), name: text("to").to_owned() });
+            let words = format!("{machine}: {} → {}", text("from"), text("to"));
+            (Tone::Plain, words, None)
         }
         "dead_letter" => {
             let words = format!(
@@ -130,7 +146,7 @@ fn read(line: &str) -> Option<Line> {
         "started" => (Tone::Plain, format!("Tapline {} runs", text("version")), None),
         _ => return None,
     };
-    Some(Line { kind: event.to_owned(), text: words, tone, session })
+    Some(Line { kind: event.to_owned(), text: words, tone, session, state })
 }
 
 #[cfg(test)]
@@ -152,6 +168,10 @@ mod tests {
         check(
             r#"{"event":"dead_letter","device_id":"saw-1","code":"not-json","detail":"EOF","topic":"a/b"}"#,
             Some(("dead_letter", "Band saw not-json: EOF (a/b)", Tone::Bad)),
+        );
+        check(
+            r#"{"event":"state_transition","device_id":"kiln-1","from":"idle","to":"starting"}"#,
+            Some(("state_transition", "Kiln: idle → starting", Tone::Plain)),
         );
         check(r#"{"event":"mqtt_message_received","device_id":"saw-1"}"#, None);
         check("thread 'main' panicked", None);

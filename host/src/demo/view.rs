@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::machines::{MACHINES, Machine, RAISED, RAISED_W, STANDBY_W, WORKING_W};
+use super::machines::MACHINES;
 use super::stage::{Stage, Standing};
 use super::tally::{Arrivals, arrivals};
 use super::told::{Session, Told};
@@ -36,7 +36,8 @@ pub(super) struct MachineView {
     pub(super) model: &'static str,
     pub(super) watts: f64,
     pub(super) scale_w: f64,
-    pub(super) state: &'static str,
+    /// By the session detector: `idle`, `starting`, `standby`, `working` or `stopping`.
+    pub(super) state: String,
     /// Since the session started.
     pub(super) clock: Option<Duration>,
 }
@@ -56,6 +57,7 @@ pub(super) struct RecordView {
 pub(super) struct Memory {
     told: VecDeque<Told>,
     sessions: BTreeMap<String, Session>,
+    states: BTreeMap<String, String>,
     last_dead: Option<String>,
 }
 
@@ -67,6 +69,11 @@ impl Memory {
     pub(super) fn take(&mut self, told: Told) {
         if let Some(session) = &told.session {
             self.note(session.clone());
+        }
+        if let Some(state) = &told.state {
+            self.states.insert(state.device.clone(), state.name.clone());
+            // The machines' own side of the screen shows it.
+            return;
         }
         if told.kind == "dead_letter" {
             self.last_dead = Some(told.text.clone());
@@ -110,14 +117,14 @@ impl Memory {
         let machines = MACHINES
             .iter()
             .map(|machine| {
-                let watts = machine.watts(script.unwrap_or_default());
+                let state = self.states.get(machine.id).map_or("idle", String::as_str);
                 let session = self.sessions.get(machine.id).filter(|session| session.is_open);
                 MachineView {
                     name: machine.name,
                     model: machine.model.name(),
-                    watts,
+                    watts: machine.watts(script.unwrap_or_default()),
                     scale_w: machine.scale_w,
-                    state: state(machine, watts, session.is_some(), standing.is_raised),
+                    state: state.to_owned(),
                     clock: session.and_then(|session| {
                         let record = records.iter().find(|r| r.session_uid == session.id);
                         let started = record.and_then(|record| record.started_at.as_deref());
@@ -138,19 +145,6 @@ impl Memory {
             last_dead: self.last_dead.clone(),
             told: self.told.iter().cloned().collect(),
         }
-    }
-}
-
-/// A machine's state by the rules of the session detector. Whether there is a session is its
-/// own word; within one, power and thresholds tell the rest, which makes no event.
-fn state(machine: &Machine, watts: f64, in_session: bool, is_raised: bool) -> &'static str {
-    let working = if is_raised && machine.id == RAISED { RAISED_W } else { WORKING_W };
-    match (in_session, watts) {
-        (true, w) if w >= working => "working",
-        (true, w) if w >= STANDBY_W => "standby",
-        (true, _) => "stopping",
-        (false, w) if w >= STANDBY_W => "starting",
-        (false, _) => "idle",
     }
 }
 
@@ -193,21 +187,5 @@ mod tests {
         assert!(!open_after(session("a", "2026-01-01T00:00:09.000Z", false)));
         assert!(!open_after(session("a", "2026-01-01T00:00:02.000Z", true)));
         assert!(open_after(session("b", "2026-01-01T00:00:12.000Z", true)));
-    }
-
-    #[test]
-    fn the_state_follows_session_power_and_threshold() {
-        let compressor = super::super::machines::by_id(RAISED).unwrap();
-        let cases = [
-            (1.0, false, false, "idle"),
-            (20.0, false, false, "starting"),
-            (20.0, true, false, "standby"),
-            (365.0, true, false, "working"),
-            (365.0, true, true, "standby"),
-            (1.0, true, false, "stopping"),
-        ];
-        for (watts, in_session, is_raised, expected) in cases {
-            assert_eq!(state(compressor, watts, in_session, is_raised), expected, "{watts}");
-        }
     }
 }
