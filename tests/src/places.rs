@@ -16,6 +16,13 @@ fn target() -> PathBuf {
     test.ancestors().nth(3).expect("cargo puts tests three levels down").to_owned()
 }
 
+/// A directory that all tests share and that outlives them.
+pub(crate) fn shared(name: &str) -> PathBuf {
+    let path = target().join("tmp").join(name);
+    std::fs::create_dir_all(&path).expect("the target directory is writable");
+    path
+}
+
 /// The program itself.
 ///
 /// # Panics

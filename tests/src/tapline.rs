@@ -12,7 +12,7 @@ use tokio::process::{Child, Command};
 
 use crate::machine::{Machine, document};
 use crate::mosquitto::{Mosquitto, terminate};
-use crate::places::{free_port, program, shipped_modules};
+use crate::places::{free_port, program, shared, shipped_modules};
 use crate::wait::{PATIENCE, eventually};
 
 /// How Tapline is started.
@@ -114,6 +114,11 @@ impl Setup {
         for (name, bytes) in &self.files {
             crate::site::write(dir.path(), name, bytes);
         }
+        // Compiling the same modules again for each test would take most of the time.
+        let compiled = shared("compiled");
+        let data = dir.path().join("data");
+        std::fs::create_dir_all(&data).expect("scratch is writable");
+        std::os::unix::fs::symlink(compiled, data.join("compiled")).expect("scratch is writable");
         let limit = PATIENCE;
         let http = tapline::delivery::http_client(None, limit, limit)
             .unwrap_or_else(|error| panic!("no HTTP client: {error}"));
