@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router, middleware};
 use bytes::Bytes;
 use serde::Serialize;
@@ -25,6 +25,7 @@ pub(super) fn router(tapline: Arc<Tapline>, http: &Http) -> Router {
     let access = Access::new(http);
     Router::new()
         .route("/config", get(config).post(push))
+        .route("/api/v1/sinks/{pipeline}/{sink}/resume", post(resume))
         .layer(middleware::from_fn_with_state(access, access::check))
         .route("/health", get(health))
         .fallback(nothing_here)
@@ -53,7 +54,11 @@ pub(super) fn refusal(code: StatusCode, message: &str) -> (StatusCode, Json<Refu
 }
 
 async fn nothing_here() -> Response {
-    refusal(StatusCode::NOT_FOUND, "no such route: /config, /health").into_response()
+    refusal(
+        StatusCode::NOT_FOUND,
+        "no such route; there are /config, /health and /api/v1/sinks/{pipeline}/{sink}/resume",
+    )
+    .into_response()
 }
 
 async fn health(State(tapline): State<Arc<Tapline>>) -> Response {
@@ -64,6 +69,19 @@ async fn health(State(tapline): State<Arc<Tapline>>) -> Response {
 
 async fn config(State(tapline): State<Arc<Tapline>>) -> Response {
     Json(tapline.document()).into_response()
+}
+
+/// Ends a pause, after what it names was mended.
+async fn resume(
+    State(tapline): State<Arc<Tapline>>,
+    Path((pipeline, sink)): Path<(String, String)>,
+) -> Response {
+    if tapline.resume(&pipeline, &sink) {
+        return Json(json!({"status": "success", "sink": format!("{pipeline}/{sink}")}))
+            .into_response();
+    }
+    let why = format!("there is no sink `{sink}` in a pipeline `{pipeline}`; /health lists them");
+    refusal(StatusCode::NOT_FOUND, &why).into_response()
 }
 
 async fn push(State(tapline): State<Arc<Tapline>>, request: axum::extract::Request) -> Response {

@@ -69,6 +69,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 async fn serve(options: Options) -> anyhow::Result<ExitCode> {
+    // A signal during the start counts: it stops what has just started, cleanly.
+    let (mut terminate, mut interrupt) =
+        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let tapline = match Tapline::start(options).await {
         Ok(tapline) => tapline,
         Err(StartError::Config(problems)) => {
@@ -90,8 +93,6 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
             return Err(error).context("Tapline does not start");
         }
     };
-    let (mut terminate, mut interrupt) =
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let why = tokio::select! {
         _ = terminate.recv() => "SIGTERM",
         _ = interrupt.recv() => "SIGINT",

@@ -114,7 +114,7 @@ pub struct Http {
     pub listen: SocketAddr,
     pub tls: Option<(PathBuf, PathBuf)>,
     pub token: Option<Secret>,
-    /// Networks in CIDR form from which no token is asked, beside loopback.
+    /// Networks in CIDR form from which no token is asked. Without a token, loopback is one.
     pub anonymous_from: Vec<String>,
 }
 

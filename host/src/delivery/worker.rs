@@ -338,11 +338,14 @@ impl Worker {
 
     fn hold_back(&mut self, error: String, at_least: Duration, now: Instant) {
         let wait = self.back_off.fail().max(at_least);
+        // The name that operators of the bridge before this one search for.
+        let odoo = self.plan.module.as_ref().is_some_and(|module| module.name == "odoo");
         tracing::warn!(
+            event = if odoo { "odoo_send_failed" } else { "send_failed" },
             sink = %self.books.sink,
             error,
             retry_in_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-            "delivery_failed"
+            "deliveries wait"
         );
         self.until = Some(now + wait);
         self.books.board.edit(|status| {

@@ -109,15 +109,16 @@ pub enum Taken {
 }
 
 impl Plan {
-    /// Resolves `file` against modules, site and devices.
+    /// Resolves `file` against modules, site and devices. A device that does not fit is left
+    /// out and named beside the plan: it stops no other.
     ///
     /// # Errors
-    /// Everything that is wrong, each with place and remedy.
+    /// Everything that is wrong with the pipeline, each with place and remedy.
     pub fn build(
         file: &Arc<Pipeline>,
         config: &Config,
         modules: &ModuleSet,
-    ) -> Result<Self, Vec<Problem>> {
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut builder = Builder { modules, problems: Vec::new() };
         let validators = file.validate.iter().filter_map(|v| builder.validator(v)).collect();
         let parsers: Vec<_> = file.parse.iter().filter_map(|p| builder.parser(p)).collect();
@@ -134,19 +135,15 @@ impl Plan {
                 );
             }
         }
-        // Devices are checked against the stages' schemas, so only once the stages stand.
-        let complete = builder.problems.is_empty();
-        let directory = if complete {
-            Directory::build(file, &config.devices, &parsers, &detectors, &mut builder.problems)
-        } else {
-            Directory::default()
-        };
         if !builder.problems.is_empty() {
             return Err(builder.problems);
         }
+        // Devices are checked against the stages' schemas, so only once the stages stand.
+        let mut unfit = Vec::new();
+        let directory = Directory::build(file, &config.devices, &parsers, &detectors, &mut unfit);
         let reads_messages =
             detectors.iter().any(|d| d.takes_messages) || sinks.iter().any(|s| s.takes_messages);
-        Ok(Self {
+        let plan = Self {
             reads_messages,
             file: file.clone(),
             site: config.site.clone(),
@@ -155,7 +152,8 @@ impl Plan {
             detectors,
             sinks,
             directory,
-        })
+        };
+        Ok((plan, unfit))
     }
 }
 

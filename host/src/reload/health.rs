@@ -26,6 +26,9 @@ pub struct Health {
     pub uptime_s: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// What is odd but not wrong, a file value that a push hides for one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     pub brokers: BTreeMap<Arc<str>, BrokerHealth>,
     pub pipelines: BTreeMap<Arc<str>, PipelineHealth>,
     pub sinks: BTreeMap<String, SinkHealth>,
@@ -115,7 +118,12 @@ impl Tapline {
             problems.truncate(NAMED);
             problems.push(format!("and {more} more"));
         }
+        let warnings = running
+            .config
+            .as_ref()
+            .map(|config| config.warnings.iter().take(NAMED).map(ToString::to_string).collect());
         Health {
+            warnings: warnings.unwrap_or_default(),
             status: if problems.is_empty() { "ok" } else { "degraded" },
             devices: running.config.as_ref().map_or(0, |c| c.devices.by_id.len()),
             subscriptions: brokers.values().map(|b| b.subscriptions).sum(),

@@ -36,7 +36,7 @@ use crate::module::Engine;
 use crate::pipeline::{Activity, Shard};
 use crate::store::Store;
 use crate::telemetry::{self, clock};
-use prepare::Prepared;
+use prepare::{Inputs, Prepared};
 use router::{Router, Ways};
 use sinks::Publishers;
 
@@ -61,7 +61,10 @@ pub struct Tapline {
     /// The name of a site that says none.
     generated_name: String,
     store: Store,
-    engine: Arc<Engine>,
+    /// What was read at the start; a push builds upon it.
+    inputs: Arc<Inputs>,
+    /// Ends its ticker when it goes, so it stays for as long as modules run.
+    _engine: Engine,
     activity: Arc<Activity>,
     delivery: Delivery,
     ways: Arc<Ways>,
@@ -162,6 +165,12 @@ impl Tapline {
     /// What flows.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
+    }
+
+    /// Ends a pause of a sink. `false`: there is no such sink.
+    pub fn resume(&self, pipeline: &str, sink: &str) -> bool {
+        tracing::info!(event = "sink_resumed", pipeline, sink, "asked to resume a sink");
+        self.delivery.resume(&crate::store::SinkId::new(pipeline, sink))
     }
 
     /// The durable side, for looking at dead letters and what waits.

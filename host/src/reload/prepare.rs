@@ -22,27 +22,39 @@ pub(super) struct Prepared {
     pub(super) problems: Vec<Problem>,
 }
 
-/// Reads all texts, checks them with the pushed document and against the modules.
-///
-/// # Errors
-/// If `tapline.toml` or the environment is wrong: without it nothing can run.
-pub(super) fn read(
-    options: &Options,
-    generated_name: &str,
-    engine: &Engine,
-    pushed: Option<Arc<Pushed>>,
-    updated: Option<Timestamp>,
-    now: Timestamp,
-) -> Result<Prepared, Vec<Problem>> {
-    let texts = options.site.as_deref().map(Texts::read).unwrap_or_default();
-    let around = Around { env: &options.env, pushed: pushed.as_deref(), generated_name, now };
-    let checked = check(&texts, around);
-    let Some(config) = checked.config() else { return Err(checked.problems()) };
-    let mut problems = checked.problems();
-    let modules = super::modules::load(options, engine);
-    let (plans, found) = plans(&config, &modules);
-    problems.extend(found);
-    Ok(Prepared { config: Arc::new(config), plans, pushed, updated, problems })
+/// What a start reads and a push builds upon: texts of the site, and modules.
+pub(super) struct Inputs {
+    texts: Texts,
+    modules: ModuleSet,
+}
+
+impl Inputs {
+    /// Reads the site directory and loads every module.
+    pub(super) fn read(options: &Options, engine: &Engine) -> Self {
+        let texts = options.site.as_deref().map(Texts::read).unwrap_or_default();
+        Self { texts, modules: super::modules::load(options, engine) }
+    }
+
+    /// Checks everything with the pushed document, and against the modules.
+    ///
+    /// # Errors
+    /// If `tapline.toml` or the environment is wrong: without it nothing can run.
+    pub(super) fn prepare(
+        &self,
+        options: &Options,
+        generated_name: &str,
+        pushed: Option<Arc<Pushed>>,
+        updated: Option<Timestamp>,
+        now: Timestamp,
+    ) -> Result<Prepared, Vec<Problem>> {
+        let around = Around { env: &options.env, pushed: pushed.as_deref(), generated_name, now };
+        let checked = check(&self.texts, around);
+        let Some(config) = checked.config() else { return Err(checked.problems()) };
+        let mut problems = checked.problems();
+        let (plans, found) = plans(&config, &self.modules);
+        problems.extend(found);
+        Ok(Prepared { config: Arc::new(config), plans, pushed, updated, problems })
+    }
 }
 
 /// Resolves each pipeline against modules and devices; what does not fit comes back beside
@@ -52,7 +64,10 @@ fn plans(config: &Config, modules: &ModuleSet) -> (Vec<Arc<Plan>>, Vec<Problem>)
     let mut plans = Vec::new();
     for pipeline in &config.pipelines {
         match Plan::build(pipeline, config, modules) {
-            Ok(plan) => plans.push(Arc::new(plan)),
+            Ok((plan, unfit)) => {
+                plans.push(Arc::new(plan));
+                problems.extend(unfit);
+            }
             Err(found) => problems.extend(found),
         }
     }
@@ -95,7 +110,9 @@ pub fn check_only(options: &Options) -> Result<Findings, Vec<Problem>> {
         Some(file) => Some(Arc::new(super::pushed::read_document(file)?)),
         None => None,
     };
-    let prepared = read(options, "tapline", &engine, pushed, None, crate::telemetry::clock::now())?;
+    let inputs = Inputs::read(options, &engine);
+    let now = crate::telemetry::clock::now();
+    let prepared = inputs.prepare(options, "tapline", pushed, None, now)?;
     let config = &prepared.config;
     let names: Vec<_> = config.pipelines.iter().map(|p| &*p.name).collect();
     let summary = format!(

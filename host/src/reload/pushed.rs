@@ -27,6 +27,8 @@ pub(super) struct Kept {
     pub(super) name: String,
     pub(super) pushed: Option<Arc<Pushed>>,
     pub(super) updated: Option<Timestamp>,
+    /// Read from a file just now, and to be kept.
+    pub(super) fresh: bool,
 }
 
 /// Why a configuration cannot be kept.
@@ -52,7 +54,7 @@ impl Kept {
                 let password = secrets.get(PASSWORD).map(|p| Secret::new(p));
                 let document = serde_json::from_slice(&revision.document).unwrap_or_default();
                 let pushed = Pushed::restore(&document, password).map_err(StartError::Config)?;
-                return Ok(Self { name, pushed: Some(Arc::new(pushed)), updated: Some(revision.at) });
+                return Ok(Self { name, pushed: Some(Arc::new(pushed)), updated: Some(revision.at), fresh: false });
             }
             let s3 = options.data.join(S3_CONFIG);
             let first = match &options.config_file {
@@ -60,11 +62,12 @@ impl Kept {
                 None => s3.exists().then_some(s3),
             };
             let Some(file) = first else {
-                return Ok(Self { name, pushed: None, updated: None });
+                return Ok(Self { name, pushed: None, updated: None, fresh: false });
             };
             let pushed = read_document(&file).map_err(StartError::Config)?;
             tracing::info!(event = "config_imported", file = %file.display(), devices = pushed.devices().len(), "configuration read from a file");
-            Ok(Self { name, pushed: Some(Arc::new(pushed)), updated: None })
+            let updated = Some(clock::now());
+            Ok(Self { name, pushed: Some(Arc::new(pushed)), updated, fresh: true })
         })
         .await
     }

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::prepare::{self, Prepared};
-use super::pushed::Kept;
+use super::prepare::{Inputs, Prepared};
+use super::pushed::{self, Kept};
 use super::router::{Question, Ways};
 use super::sinks::Publishers;
 use super::{Links, Options, Running, Tapline};
@@ -40,10 +40,12 @@ impl Tapline {
     /// If the store or `tapline.toml` cannot be used.
     pub async fn start(options: Options) -> Result<Arc<Self>, StartError> {
         let data = options.data.clone();
-        let (store, engine) = blocking(move || {
+        let site = options.clone();
+        let (store, engine, inputs) = blocking(move || {
             let store = Store::open(&data, StoreOptions::default())?;
             let engine = Engine::new(Some(data.join("compiled")), EngineOptions::default())?;
-            Ok::<_, StartError>((store, engine))
+            let inputs = Inputs::read(&site, &engine);
+            Ok::<_, StartError>((store, engine, inputs))
         })
         .await?;
         let links = Arc::new(Links::default());
@@ -56,7 +58,8 @@ impl Tapline {
             options,
             generated_name: kept.name.clone(),
             store,
-            engine: Arc::new(engine),
+            inputs: Arc::new(inputs),
+            _engine: engine,
             activity: Arc::new(Activity::default()),
             delivery,
             ways,
@@ -75,7 +78,19 @@ impl Tapline {
         for warning in &prepared.config.warnings {
             tracing::warn!(event = "config_warning", problem = %warning, "odd, but not wrong");
         }
+        let first = if kept.fresh { prepared.pushed.clone() } else { None };
         tapline.apply(prepared).await;
+        if let Some(document) = first {
+            let (store, data) = (&tapline.store, &tapline.options.data);
+            let kept = pushed::keep(store, data, &document, "--config", clock::now()).await;
+            if let Err(error) = kept {
+                tracing::error!(
+                    event = "config_not_persisted",
+                    error = &error as &dyn std::error::Error,
+                    "the configuration is read again at the next start"
+                );
+            }
+        }
         let config = tapline.config();
         tracing::info!(
             event = "started",
@@ -88,7 +103,7 @@ impl Tapline {
         Ok(tapline)
     }
 
-    /// Reads and checks everything, with `pushed` as the document in force.
+    /// Checks everything, with `pushed` as the document in force.
     ///
     /// # Errors
     /// If `tapline.toml` is wrong; every other unit's problems come with what is right.
@@ -97,10 +112,10 @@ impl Tapline {
         pushed: Option<Arc<Pushed>>,
         updated: Option<Timestamp>,
     ) -> Result<Prepared, Vec<Problem>> {
-        let (options, name, engine) =
-            (self.options.clone(), self.generated_name.clone(), self.engine.clone());
+        let (inputs, options, name) =
+            (self.inputs.clone(), self.options.clone(), self.generated_name.clone());
         let prepared = tokio::task::spawn_blocking(move || {
-            prepare::read(&options, &name, &engine, pushed, updated, clock::now())
+            inputs.prepare(&options, &name, pushed, updated, clock::now())
         });
         prepared.await.unwrap_or_else(|error| {
             let what = format!("checking the configuration failed: {error}");

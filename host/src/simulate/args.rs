@@ -183,7 +183,7 @@ fn broker(args: &Args) -> Broker {
         path: String::new(),
         version: if args.v311 { MqttVersion::V311 } else { MqttVersion::V5 },
         client_id: String::new(),
-        username: args.username.clone(),
+        username: args.username.clone().filter(|name| !name.is_empty()),
         password: args.password.as_deref().map(Secret::new),
         keep_alive: Duration::from_secs(60),
         connect_timeout: Duration::from_secs(10),
