@@ -28,11 +28,13 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     step.done("none");
 
     let step = Step::begin("program");
-    step.run(&mut cargo(&["build", "--package", "tapline", "--bin", "tapline"]))?;
+    step.run(&mut cargo(&["build", "--workspace", "--bin", "tapline"]))?;
     step.done("built for the tests");
 
     // What tests print goes straight through: their closing lines are the result.
     let status = cargo(&["test", "--workspace"])
+        // End-to-end tests mostly wait for brokers and processes: more of them at a time.
+        .env("RUST_TEST_THREADS", std::env::var("RUST_TEST_THREADS").unwrap_or("8".into()))
         .env("MOSQUITTO", mosquitto)
         .env("TAPLINE_BIN", workspace.target.join("debug/tapline"))
         .env("TAPLINE_TEST_MODULES", workspace.modules())
