@@ -80,7 +80,10 @@ pub(super) async fn play(
             },
             Some(done) = acts.join_next() => done.context("a part of the demo panicked")??,
             _ = pictures.tick() => {
-                if until.is_some_and(|until| stage.clock.shown() >= until) {
+                if let Some(until) = until.filter(|until| stage.clock.shown() >= *until) {
+                    let log = stage.log();
+                    let is_ready = stage.clock.script().is_some();
+                    anyhow::ensure!(is_ready, "Tapline was not ready within {until:?}: see `{}`", log.display());
                     return Ok(());
                 }
                 if let Some(at) = stage.clock.script() {
