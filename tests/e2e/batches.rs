@@ -128,7 +128,9 @@ fn plan(arrivals: &[Arrival], modules: &ModuleSet) -> Arc<Plan> {
     assert!(checked.problems().is_empty(), "{:#?}", checked.problems());
     let config = checked.config().expect("there are no problems");
     let plan = Plan::build(&config.pipelines[0], &config, modules);
-    Arc::new(plan.unwrap_or_else(|problems| panic!("{problems:#?}")))
+    let (plan, unfit) = plan.unwrap_or_else(|problems| panic!("{problems:#?}"));
+    assert!(unfit.is_empty(), "{unfit:#?}");
+    Arc::new(plan)
 }
 
 fn modules() -> ModuleSet {

@@ -91,3 +91,54 @@ async fn a_module_that_traps_or_never_returns_costs_one_message_alone() {
     bench.odoo.kinds(&press, &WHOLE).await;
     bench.odoo.is_content();
 }
+
+/// What a workshop's meters may say, as a schema that the host applies.
+const SHAPE: &str = r#"{
+  "type": "object",
+  "required": ["id", "apower"],
+  "properties": {"apower": {"type": "number", "maximum": 10000}}
+}"#;
+
+#[tokio::test]
+async fn validators_refuse_by_format_and_by_schema_and_say_where() {
+    let press = Machine::new("press");
+    let bench = Bench::with(|setup| {
+        let checked = copy_of_shipped("workshop").replace(
+            "[[parse]]\nname         = \"shelly\"",
+            "[[validate]]\nname = \"json\"\nmodule = \"payload-format\"\n\
+             topics = [\"+/status/+\"]\nsettings.format = \"json\"\n\
+             [[validate]]\nname = \"shape\"\nschema = \"schemas/pm.json\"\n\
+             topics = [\"+/status/+\"]\n\
+             [[parse]]\nname         = \"shelly\"",
+        );
+        setup
+            .site("tapline.toml", "format = 1\n")
+            .site("schemas/pm.json", SHAPE)
+            .site("pipelines/workshop.toml", &checked)
+    })
+    .await;
+    let mut document = tapline_tests::document(&[&press]);
+    document["devices"][0]["mqtt_topic"] = "meter/status/pm1:0".into();
+    bench.tapline.push(&document).await;
+    bench.tapline.subscribed(2).await;
+    let fine = r#"{"id": 0, "apower": 120.5}"#;
+    let refused = [r#"{"id": 0, "#, r#"{"id": 0}"#, r#"{"id": 0, "apower": 20000.0}"#];
+    for payload in refused {
+        bench.devices.send("meter/status/pm1:0", payload).await;
+        bench.devices.send("meter/status/pm1:0", fine).await;
+    }
+    bench
+        .tapline
+        .until("all are worked off", |health| {
+            let counts = &health["pipelines"]["workshop"];
+            counts["committed"] == refused.len() && counts["dead_lettered"] == refused.len()
+        })
+        .await;
+    let letters = bench.tapline.logged("dead_letter");
+    let said = |n: usize, field: &str| letters[n][field].as_str().unwrap_or_default().to_owned();
+    assert_eq!((said(0, "stage"), said(0, "code")), ("json".into(), "not-json".into()));
+    assert_eq!((said(1, "stage"), said(1, "code")), ("shape".into(), "schema".into()));
+    assert!(said(1, "detail").contains("apower"), "{letters:#?}");
+    assert_eq!((said(2, "stage"), said(2, "code")), ("shape".into(), "schema".into()));
+    assert!(said(2, "detail").contains("/apower"), "{letters:#?}");
+}
