@@ -1,18 +1,11 @@
 //! What a stage takes: `message`, `reading[:QUANTITY]`, `event[:GLOB]`, `publication`.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use super::Take;
 use crate::config::formats::Wrong;
 use crate::config::schema::{nearest, ticked};
-
-/// Names of all quantities, from the contract's table.
-static QUANTITIES: LazyLock<Vec<String>> = LazyLock::new(|| {
-    let table: toml::Table =
-        include_str!("../../../../wit/quantities.toml").parse().expect("the table is TOML");
-    let rows = table["quantity"].as_array().into_iter().flatten();
-    rows.filter_map(|row| row["name"].as_str().map(str::to_owned)).collect()
-});
+use crate::quantity;
 
 /// Whether a stage can take this.
 pub(in crate::config) fn check(text: &str) -> Result<(), Wrong> {
@@ -55,10 +48,10 @@ pub(super) fn parse(text: &str) -> Result<Take, Wrong> {
 }
 
 fn known_quantity(name: &str) -> Result<Take, Wrong> {
-    if QUANTITIES.iter().any(|known| known == name) {
+    if quantity::by_name(name).is_some() {
         return Ok(Take::Reading(Some(name.into())));
     }
-    let known: Vec<&str> = QUANTITIES.iter().map(String::as_str).collect();
+    let known: Vec<&str> = quantity::all().iter().map(|entry| entry.name.as_str()).collect();
     let remedy = match nearest(name, &known) {
         Some(near) => format!("did you mean `{near}`?"),
         None => format!("known are {}", ticked(&known)),
