@@ -93,15 +93,15 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
             return Err(error).context("Tapline does not start");
         }
     };
-    let why = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        () = tapline.ended() => "the store has ended",
+    let (why, code) = tokio::select! {
+        _ = terminate.recv() => ("SIGTERM", ExitCode::SUCCESS),
+        _ = interrupt.recv() => ("SIGINT", ExitCode::SUCCESS),
+        () = tapline.ended() => ("the store has ended", ExitCode::FAILURE),
     };
     tracing::info!(event = "stopping", why, "stopping");
     server.stop(API_STOP).await;
     tapline.stop().await;
-    Ok(ExitCode::SUCCESS)
+    Ok(code)
 }
 
 /// The log is wanted before anything is checked, so its settings are read ahead; what is
