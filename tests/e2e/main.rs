@@ -7,6 +7,7 @@ mod acknowledgements;
 mod batches;
 mod brokers;
 mod clocks;
+mod commands;
 mod odoo;
 mod poison;
 mod push;

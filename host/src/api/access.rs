@@ -1,9 +1,12 @@
-//! Who may ask what: a bearer token, else loopback and the networks opened knowingly.
+//! Who may ask what: a bearer token, else loopback and the networks opened knowingly. Who can
+//! open the socket in the data directory may do everything.
 
-use std::net::{IpAddr, SocketAddr};
+use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, Request, State};
+use axum::Extension;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -12,6 +15,26 @@ use sha2::{Digest, Sha256};
 
 use super::routes::refusal;
 use crate::config::site::{Http, Secret};
+
+/// Who sent a request; as text, the author of what it changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Caller {
+    /// Over the socket: the user of the operating system, where it says one.
+    Socket {
+        uid: Option<u32>,
+    },
+    Network(IpAddr),
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket { uid: Some(uid) } => write!(f, "socket (user {uid})"),
+            Self::Socket { uid: None } => f.write_str("socket"),
+            Self::Network(address) => write!(f, "{}", address.to_canonical()),
+        }
+    }
+}
 
 /// The rule, from the site file and the environment.
 #[derive(Clone, Debug)]
@@ -27,7 +50,8 @@ impl Access {
         Self { token: http.token.clone(), networks }
     }
 
-    fn allows(&self, from: IpAddr, authorization: Option<&str>) -> Result<(), &'static str> {
+    fn allows(&self, from: Caller, authorization: Option<&str>) -> Result<(), &'static str> {
+        let Caller::Network(from) = from else { return Ok(()) };
         let from = from.to_canonical();
         if self.networks.iter().any(|network| network.contains(&from)) {
             return Ok(());
@@ -59,18 +83,18 @@ fn equal(one: &str, other: &str) -> bool {
 /// Lets a request through, or answers 401 with the remedy.
 pub(super) async fn check(
     State(access): State<Access>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
+    Extension(caller): Extension<Caller>,
     request: Request,
     next: Next,
 ) -> Response {
     let authorization =
         request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    match access.allows(from.ip(), authorization) {
+    match access.allows(caller, authorization) {
         Ok(()) => next.run(request).await,
         Err(why) => {
             tracing::warn!(
                 event = "api_unauthorized",
-                client = %from.ip(),
+                client = %caller,
                 path = request.uri().path(),
                 why,
                 "request refused"
@@ -107,8 +131,9 @@ mod tests {
             (access(Some("secret"), &["10.0.0.0/8"]), "10.0.0.7", None, true),
         ];
         for (access, from, header, expected) in cases {
-            let allowed = access.allows(from.parse().unwrap(), header);
+            let allowed = access.allows(Caller::Network(from.parse().unwrap()), header);
             assert_eq!(allowed.is_ok(), expected, "{from} {header:?} {access:?}");
+            assert!(access.allows(Caller::Socket { uid: None }, None).is_ok());
         }
     }
 }

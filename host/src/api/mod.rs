@@ -1,4 +1,5 @@
-//! The HTTP interface: S3's `POST /config`, `GET /config` and `GET /health`.
+//! The HTTP interface: S3's `POST /config`, `GET /config` and `GET /health`, and what the
+//! commands ask, below `/api/v1`.
 //!
 //! Neighbours: `reload` does what a request asks; here is only the protocol: who may ask,
 //! how large and slow a request may be, and the exact shapes. Invariant: nothing that a
@@ -7,5 +8,6 @@
 mod access;
 mod routes;
 mod serve;
+mod stream;
 
-pub use serve::{ServeError, Server};
+pub use serve::{SOCKET, ServeError, Server};

@@ -1,17 +1,17 @@
-//! The accept loop: as many connections as a small box bears, five seconds for headers,
-//! bodies up to a limit, plain or TLS.
+//! The accept loops: as many connections as a small box bears, five seconds for headers,
+//! bodies up to a limit; over TCP, plain or TLS, and over a socket in the data directory.
 
+use std::future::pending;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::ConnectInfo;
+use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
@@ -20,7 +20,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::Caller;
 use super::routes;
+use super::stream::{Flow, Streams};
 use crate::config::site::Http;
 use crate::reload::Tapline;
 
@@ -41,6 +43,12 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    #[error("the socket `{path}` cannot be opened")]
+    Socket {
+        path: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("certificate or key of http.tls `{file}` cannot be read")]
     Certificate {
         file: String,
@@ -54,9 +62,15 @@ pub enum ServeError {
 /// The API while it is served.
 pub struct Server {
     address: SocketAddr,
+    socket: PathBuf,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
+
+/// The name of the socket in the data directory. Who may open it may do everything.
+pub const SOCKET: &str = "tapline.sock";
+/// What the system takes for a socket's path.
+const SOCKET_PATH: usize = 107;
 
 impl Server {
     /// Listens and serves until [`Server::stop`].
@@ -71,11 +85,30 @@ impl Server {
         let failed = |source| ServeError::Listen { address: http.listen, source };
         let listener = TcpListener::bind(http.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
+        let socket = tapline.data().join(SOCKET);
         let app = routes::router(tapline, http);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        tasks.spawn(accept(listener, tls, app, stop.clone(), tasks.clone()));
+        let door = Door {
+            app,
+            stop: stop.clone(),
+            tasks: tasks.clone(),
+            streams: Streams::default(),
+            places: Arc::new(Semaphore::new(CONNECTIONS)),
+        };
+        tasks.spawn(door.clone().accept(Listener::Tcp(listener, tls)));
+        if socket.as_os_str().len() > SOCKET_PATH {
+            tracing::warn!(
+                event = "socket_not_opened",
+                path = %socket.display(),
+                "the path of the data directory is too long for a socket: commands need --url"
+            );
+        } else {
+            // A crowd on the network must not keep this machine's operator out.
+            let places = Arc::new(Semaphore::new(CONNECTIONS));
+            tasks.spawn(Door { places, ..door }.accept(Listener::Unix(open(&socket)?)));
+        }
         tracing::info!(event = "api_listening", %address, tls = http.tls.is_some(), "API is up");
-        Ok(Self { address, stop, tasks })
+        Ok(Self { address, socket, stop, tasks })
     }
 
     /// The address that it listens on.
@@ -87,6 +120,8 @@ impl Server {
     pub async fn stop(self, patience: Duration) {
         self.stop.cancel();
         self.tasks.close();
+        // It may be gone already, or never have been.
+        let _gone = std::fs::remove_file(&self.socket);
         if tokio::time::timeout(patience, self.tasks.wait()).await.is_err() {
             tracing::warn!(event = "api_stop", "requests were cut off");
         }
@@ -113,71 +148,130 @@ fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
-async fn accept(
-    listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+/// Opens the socket for its owner alone. One left over by a kill is replaced: the lock on the
+/// store says that nobody else runs here.
+fn open(path: &Path) -> Result<UnixListener, ServeError> {
+    use std::os::unix::fs::PermissionsExt;
+    let open = || {
+        // Under its name only once its rights are right.
+        let fresh = path.with_extension("new");
+        match std::fs::remove_file(&fresh) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(&fresh)?;
+        std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::rename(&fresh, path)?;
+        Ok(listener)
+    };
+    open().map_err(|source| ServeError::Socket { path: path.display().to_string(), source })
+}
+
+/// What an accept loop shares with its connections.
+#[derive(Clone)]
+struct Door {
     app: Router,
     stop: CancellationToken,
     tasks: TaskTracker,
-) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let place = tokio::select! {
-            () = stop.cancelled() => return,
-            place = places.clone().acquire_owned() => place.expect("never closed"),
-        };
-        let (socket, peer) = tokio::select! {
-            () = stop.cancelled() => return,
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of file descriptors, say: it passes, and spinning helps nobody.
-                    tracing::warn!(event = "api_accept_failed", %error, "connection not accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
-        let (tls, app, stop) = (tls.clone(), app.clone(), stop.clone());
-        tasks.spawn(async move {
-            let _place = place;
-            match tls {
-                None => serve(socket, peer, app, stop).await,
-                Some(tls) => {
-                    if let Ok(Ok(stream)) =
-                        tokio::time::timeout(HANDSHAKE_TIME, tls.accept(socket)).await
-                    {
-                        serve(stream, peer, app, stop).await;
-                    }
-                }
+    streams: Streams,
+    places: Arc<Semaphore>,
+}
+
+enum Listener {
+    Tcp(TcpListener, Option<TlsAcceptor>),
+    Unix(UnixListener),
+}
+
+enum Accepted {
+    Tcp(TcpStream, SocketAddr, Option<TlsAcceptor>),
+    Unix(UnixStream),
+}
+
+impl Listener {
+    async fn accept(&self) -> std::io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener, tls) => {
+                let (stream, peer) = listener.accept().await?;
+                Ok(Accepted::Tcp(stream, peer, tls.clone()))
             }
-        });
+            Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
     }
 }
 
-async fn serve(
-    stream: impl AsyncRead + AsyncWrite + Unpin,
-    peer: SocketAddr,
-    app: Router,
-    stop: CancellationToken,
-) {
-    let app = app.layer(axum::Extension(ConnectInfo(peer)));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIME)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::time::timeout(CONNECTION_TIME, async {
-        tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = stop.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.as_mut().await
+impl Door {
+    async fn accept(self, listener: Listener) {
+        loop {
+            let place = tokio::select! {
+                () = self.stop.cancelled() => return,
+                place = self.places.clone().acquire_owned() => place.expect("never closed"),
+            };
+            let accepted = tokio::select! {
+                () = self.stop.cancelled() => return,
+                accepted = listener.accept() => match accepted {
+                    Ok(accepted) => accepted,
+                    Err(error) => {
+                        // Out of file descriptors, say: it passes, and spinning helps nobody.
+                        tracing::warn!(event = "api_accept_failed", %error, "connection not accepted");
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        continue;
+                    }
+                },
+            };
+            let door = self.clone();
+            self.tasks.spawn(async move {
+                let _place = place;
+                door.connection(accepted).await;
+            });
+        }
+    }
+
+    async fn connection(self, accepted: Accepted) {
+        match accepted {
+            Accepted::Unix(stream) => {
+                let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+                self.serve(stream, Caller::Socket { uid }).await;
+            }
+            Accepted::Tcp(stream, peer, None) => {
+                self.serve(stream, Caller::Network(peer.ip())).await;
+            }
+            Accepted::Tcp(stream, peer, Some(tls)) => {
+                let shaken = tokio::time::timeout(HANDSHAKE_TIME, tls.accept(stream)).await;
+                if let Ok(Ok(stream)) = shaken {
+                    self.serve(stream, Caller::Network(peer.ip())).await;
+                }
             }
         }
-    })
-    .await;
-    if let Ok(Err(error)) = ended {
-        tracing::debug!(event = "api_connection_ended", %peer, %error, "connection broke");
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) {
+        let flow = Flow::new(self.streams, self.stop.clone());
+        let app = self.app.layer(Extension(caller)).layer(Extension(flow.clone()));
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        let mut connection = std::pin::pin!(connection);
+        let stop = self.stop;
+        let limit = async {
+            tokio::time::sleep(CONNECTION_TIME).await;
+            if flow.is_stream() {
+                pending::<()>().await;
+            }
+        };
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = limit => return,
+            () = stop.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                match tokio::time::timeout(CONNECTION_TIME, connection.as_mut()).await {
+                    Ok(ended) => ended,
+                    Err(_) => return,
+                }
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(event = "api_connection_ended", %caller, %error, "connection broke");
+        }
     }
 }

@@ -5,8 +5,11 @@
 
 mod check;
 mod health;
+mod remote;
 mod run;
 mod simulate;
+mod sinks;
+mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -42,6 +45,8 @@ enum Command {
     Demo(crate::demo::Args),
     /// Ask a running Tapline how it is; for container health checks
     Health(health::Args),
+    /// Show the sinks and what waits in each, or end a sink's pause
+    Sinks(sinks::Args),
     /// Publish what real devices would, for trying things out
     Simulate(crate::simulate::Args),
     /// Print completions for a shell
@@ -71,6 +76,7 @@ impl Cli {
             Command::Schema { file } => check::schema(file),
             Command::Demo(args) => crate::demo::run(&args),
             Command::Health(args) => health::health(&args),
+            Command::Sinks(args) => sinks::sinks(&args),
             Command::Simulate(args) => simulate::simulate(args),
             Command::Completions { shell } => {
                 let mut command = Self::command();

@@ -72,16 +72,7 @@ pub fn client(
     connect_timeout: Duration,
     timeout: Duration,
 ) -> Result<reqwest::Client, String> {
-    // Only the first call in a process does something.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = reqwest::Client::builder()
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .referer(false)
-        .user_agent(concat!("tapline/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(connect_timeout)
-        .timeout(timeout)
-        .pool_idle_timeout(Duration::from_secs(30));
+    let mut builder = builder(timeout).connect_timeout(connect_timeout);
     if let Some(ca) = ca {
         let pem = std::fs::read(ca)
             .map_err(|error| format!("`{}` cannot be read: {error}", ca.display()))?;
@@ -90,6 +81,27 @@ pub fn client(
         builder = builder.tls_certs_only(authorities);
     }
     builder.build().map_err(|error| format!("no HTTP client: {}", chain(&error)))
+}
+
+/// A client that speaks over a socket of this machine, whatever the address.
+///
+/// # Errors
+/// In words for a person.
+pub fn socket_client(socket: &Path, timeout: Duration) -> Result<reqwest::Client, String> {
+    let builder = builder(timeout).unix_socket(socket);
+    builder.build().map_err(|error| format!("no HTTP client: {}", chain(&error)))
+}
+
+fn builder(timeout: Duration) -> reqwest::ClientBuilder {
+    // Only the first call in a process does something.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .user_agent(concat!("tapline/", env!("CARGO_PKG_VERSION")))
+        .timeout(timeout)
+        .pool_idle_timeout(Duration::from_secs(30))
 }
 
 impl Http {

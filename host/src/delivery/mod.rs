@@ -31,7 +31,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use back_off::Waits;
-pub use http::client as http_client;
+pub use http::{client as http_client, socket_client};
 pub use plan::{
     Answers, Encoder, EncoderFailure, Encoders, HttpWay, Patience, PublishError, Publisher,
     Publishing, SinkPlan, Way,

@@ -21,6 +21,7 @@ mod settings;
 mod shard;
 mod stages;
 mod trie;
+mod watchers;
 mod worker;
 
 pub use activity::{Activity, Counts, DeviceSight, Note};
@@ -30,5 +31,6 @@ pub use ingest::subscriptions;
 pub use item::{Emitted, Identity};
 pub use plan::{DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, SinkStage};
 pub use settings::SettingsSet;
-pub use shard::{Observed, Observer, Outlet, Shard, StartError};
+pub use shard::{Observed, Observer, Outlet, Shard, StartError, Turn};
+pub use watchers::{Watchers, Watching};
 pub use worker::Worker;

@@ -34,9 +34,32 @@ pub trait Observer: Send + Sync {
     fn observe(&self, observed: &Observed<'_>);
 }
 
+/// What made a pipeline act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn<'a> {
+    Messages,
+    /// Wake-ups that were due by the clock alone.
+    Clock,
+    /// A source was not heard between two times of the wall clock.
+    Deaf {
+        broker: &'a str,
+        from: Timestamp,
+        until: Timestamp,
+        resumed: bool,
+    },
+    /// Another change of a connection; it has no effects.
+    Link,
+    /// A plan was taken up, at the start or later. `now` is the wall clock where silence
+    /// could be judged by it.
+    Plan {
+        now: Option<Timestamp>,
+    },
+}
+
 /// One batch, or one turn of the clock, as it was.
 pub struct Observed<'a> {
     pub plan: &'a Plan,
+    pub turn: Turn<'a>,
     pub now: Timestamp,
     pub messages: &'a [Arc<Message>],
     /// Redelivered messages that had been committed already.
@@ -221,7 +244,7 @@ struct Thread {
 impl Thread {
     fn run(&mut self) {
         let changes = self.worker.settle_changes(None);
-        self.commit(changes, Vec::new(), &[], 0, Instant::now());
+        self.commit(Turn::Plan { now: None }, changes, Vec::new(), &[], 0, Instant::now());
         loop {
             let mut batch = Vec::new();
             for entry in self.queue.take(self.patience()) {
@@ -245,15 +268,15 @@ impl Thread {
         match entry {
             Entry::Message(_) => {}
             Entry::Link(broker, event) => {
-                let effects = self.link_changed(&broker, event);
-                self.commit(effects, Vec::new(), &[], 0, start);
+                let (turn, effects) = self.link_changed(&broker, event);
+                self.commit(turn, effects, Vec::new(), &[], 0, start);
             }
             Entry::Apply(plan, done) => {
                 // What is due acts by the settings of before.
                 self.wake();
                 let now = self.links.values().all(|l| l.up && l.drained).then(clock::now);
                 let effects = self.worker.apply(plan, now);
-                self.commit(effects, Vec::new(), &[], 0, start);
+                self.commit(Turn::Plan { now }, effects, Vec::new(), &[], 0, start);
                 let _nobody_waits = done.send(());
             }
             Entry::Stop => return false,
@@ -261,7 +284,7 @@ impl Thread {
         true
     }
 
-    fn link_changed(&mut self, broker: &Arc<str>, event: LinkEvent) -> Effects {
+    fn link_changed<'a>(&mut self, broker: &'a Arc<str>, event: LinkEvent) -> (Turn<'a>, Effects) {
         let unheard = self.silent_since;
         let link = self
             .links
@@ -272,7 +295,8 @@ impl Thread {
                 link.up = true;
                 link.drained = false;
                 if let Some(from) = link.silent_since.take() {
-                    return self.worker.deaf(broker, from, at, resumed);
+                    let effects = self.worker.deaf(broker, from, at, resumed);
+                    return (Turn::Deaf { broker, from, until: at, resumed }, effects);
                 }
             }
             LinkEvent::Drained { .. } => link.drained = true,
@@ -282,7 +306,7 @@ impl Thread {
                 link.silent_since.get_or_insert(last_heard);
             }
         }
-        Effects::default()
+        (Turn::Link, Effects::default())
     }
 
     fn messages(&mut self, received: Vec<Received>) {
@@ -318,7 +342,7 @@ impl Thread {
         }
         let mut effects = self.worker.batch(&messages);
         effects.marks = marks;
-        self.commit(effects, tickets, &messages, duplicates, start);
+        self.commit(Turn::Messages, effects, tickets, &messages, duplicates, start);
     }
 
     fn wake(&mut self) {
@@ -343,7 +367,7 @@ impl Thread {
             }
         };
         let effects = self.worker.wake(now, &heard);
-        self.commit(effects, Vec::new(), &[], 0, start);
+        self.commit(Turn::Clock, effects, Vec::new(), &[], 0, start);
     }
 
     fn patience(&self) -> Duration {
@@ -355,6 +379,7 @@ impl Thread {
 
     fn commit(
         &mut self,
+        turn: Turn<'_>,
         effects: Effects,
         tickets: Vec<Ticket>,
         messages: &[Arc<Message>],
@@ -366,6 +391,7 @@ impl Thread {
         let plan = self.worker.plan().clone();
         self.observer.observe(&Observed {
             plan: &plan,
+            turn,
             now,
             messages,
             duplicates,

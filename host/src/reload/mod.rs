@@ -15,7 +15,7 @@ mod sinks;
 mod start;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ use crate::config::{Config, Problem};
 use crate::delivery::{Delivery, Surroundings};
 use crate::message::Timestamp;
 use crate::module::Engine;
-use crate::pipeline::{Activity, Shard};
+use crate::pipeline::{Activity, Shard, Watchers};
 use crate::store::Store;
 use crate::telemetry::{self, clock};
 use prepare::{Inputs, Prepared};
@@ -66,6 +66,7 @@ pub struct Tapline {
     /// Ends its ticker when it goes, so it stays for as long as modules run.
     _engine: Engine,
     activity: Arc<Activity>,
+    watchers: Arc<Watchers>,
     delivery: Delivery,
     ways: Arc<Ways>,
     links: Arc<Links>,
@@ -165,6 +166,16 @@ impl Tapline {
     /// What flows.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
+    }
+
+    /// Who watches the pipelines; more may join.
+    pub fn watchers(&self) -> &Arc<Watchers> {
+        &self.watchers
+    }
+
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.options.data
     }
 
     /// Ends a pause of a sink. `false`: there is no such sink.
@@ -291,7 +302,7 @@ impl Tapline {
         plan: Arc<crate::pipeline::Plan>,
     ) -> Result<Arc<Shard>, crate::pipeline::StartError> {
         let shard =
-            Shard::start(plan, self.store.clone(), self.ways.clone(), self.activity.clone())?;
+            Shard::start(plan, self.store.clone(), self.ways.clone(), self.watchers.clone())?;
         Ok(Arc::new(shard))
     }
 

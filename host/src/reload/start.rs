@@ -15,7 +15,7 @@ use crate::config::push::Pushed;
 use crate::delivery::{self, Delivery, Surroundings};
 use crate::message::Timestamp;
 use crate::module::{Engine, EngineError, EngineOptions};
-use crate::pipeline::Activity;
+use crate::pipeline::{Activity, Watchers};
 use crate::store::{OpenError, Store, StoreError, StoreOptions};
 use crate::telemetry::clock;
 
@@ -52,6 +52,7 @@ impl Tapline {
         let (ways, asked) = Ways::new();
         let kept = Kept::read(&store, &options).await?;
         let clock = Arc::new(clock::now);
+        let activity = Arc::new(Activity::default());
         let nowhere = Surroundings { bridge: kept.name.as_str().into(), devices: Arc::default() };
         let delivery = Delivery::new(store.clone(), delivery::Options::new(clock), nowhere);
         let tapline = Arc::new(Self {
@@ -60,7 +61,8 @@ impl Tapline {
             store,
             inputs: Arc::new(inputs),
             _engine: engine,
-            activity: Arc::new(Activity::default()),
+            watchers: Watchers::new(vec![activity.clone()]),
+            activity,
             delivery,
             ways,
             asker: tokio::spawn(ask(links.clone(), asked)),
