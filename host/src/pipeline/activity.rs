@@ -1,10 +1,12 @@
-//! What flows, by pipeline and device: counters, last values, what nobody understood. Feeds
-//! `/health` and the log.
+//! What flows, by pipeline and device: numbers, last values, what nobody understood. Feeds
+//! `/health`, `/metrics` and the log.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::effects::Fate;
+use super::flow::{Counts, Flow};
+use super::plan::Plan;
 use super::shard::{Observed, Observer};
 use crate::message::{DeviceId, Item, Timestamp};
 use crate::quantity;
@@ -13,20 +15,6 @@ use crate::quantity;
 const KEPT: usize = 200;
 /// A device's messages are logged once in this time, with their count.
 const LOG_EVERY_MS: u64 = 60_000;
-
-/// Counts of one pipeline since the program started.
-/// Received = committed + filtered + dead-lettered + duplicates.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Counts {
-    pub received: u64,
-    pub committed: u64,
-    pub filtered: BTreeMap<Arc<str>, u64>,
-    pub dead_lettered: u64,
-    pub duplicates: u64,
-    pub late: u64,
-    pub unclaimed: u64,
-    pub deliveries: u64,
-}
 
 /// What is known of one device.
 #[derive(Clone, Debug, Default, serde::Serialize)]
@@ -58,7 +46,6 @@ pub struct Note {
 
 #[derive(Default)]
 struct Inner {
-    counts: BTreeMap<Arc<str>, Counts>,
     devices: HashMap<DeviceId, DeviceSight>,
     unknown: BTreeMap<Arc<str>, u64>,
     notes: BTreeMap<(Arc<str>, Option<DeviceId>, String), Note>,
@@ -67,6 +54,7 @@ struct Inner {
 /// Watches all pipelines.
 #[derive(Default)]
 pub struct Activity {
+    flows: Mutex<BTreeMap<Arc<str>, Arc<Flow>>>,
     inner: Mutex<Inner>,
 }
 
@@ -75,9 +63,36 @@ impl Activity {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn flows(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Arc<Flow>>> {
+        self.flows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The numbers of a pipeline. Ask once, and keep it.
+    pub fn flow(&self, pipeline: &Arc<str>) -> Arc<Flow> {
+        self.flows().entry(pipeline.clone()).or_default().clone()
+    }
+
+    /// The numbers of all pipelines.
+    pub fn all_flows(&self) -> BTreeMap<Arc<str>, Arc<Flow>> {
+        self.flows().clone()
+    }
+
     /// Counts by pipeline.
     pub fn counts(&self) -> BTreeMap<Arc<str>, Counts> {
-        self.lock().counts.clone()
+        self.flows().iter().map(|(name, flow)| (name.clone(), flow.counts())).collect()
+    }
+
+    /// Forgets the numbers of pipelines and stages that are gone.
+    pub fn retain_plans<'a>(&self, plans: impl Iterator<Item = &'a Plan> + Clone) {
+        self.flows().retain(|name, flow| {
+            let Some(plan) = plans.clone().find(|plan| plan.file.name == *name) else {
+                return false;
+            };
+            let sinks = plan.sinks.iter().map(|sink| &sink.stage);
+            let stages: Vec<_> = plan.module_stages().into_iter().chain(sinks).collect();
+            flow.retain_stages(&|stage| stages.iter().any(|s| *s.name == *stage));
+            true
+        });
     }
 
     /// Registered devices that were heard of.
@@ -109,22 +124,11 @@ impl Observer for Activity {
         let pipeline = &observed.plan.file.name;
         let mut inner = self.lock();
         let inner = &mut *inner;
-        let counts = inner.counts.entry(pipeline.clone()).or_default();
-        counts.received += (observed.messages.len() + observed.duplicates) as u64;
-        counts.duplicates += observed.duplicates as u64;
-        counts.late += effects.late;
-        counts.unclaimed += effects.unclaimed;
-        counts.deliveries += effects.outbox.len() as u64;
         for (fate, message) in effects.fates.iter().zip(observed.messages) {
-            match fate {
-                Fate::Committed => counts.committed += 1,
-                Fate::DeadLettered => counts.dead_lettered += 1,
-                Fate::Filtered(by) => {
-                    *counts.filtered.entry(by.clone()).or_default() += 1;
-                    if &**by == "unknown-device" || &**by == "unmatched" {
-                        note_unknown(&mut inner.unknown, &message.topic);
-                    }
-                }
+            if let Fate::Filtered(by) = fate
+                && (&**by == "unknown-device" || &**by == "unmatched")
+            {
+                note_unknown(&mut inner.unknown, &message.topic);
             }
         }
         for (stage, device, rejection) in &effects.ignored {

@@ -139,6 +139,7 @@ impl Stepper<'_> {
                 }
                 false
             });
+            self.runner.stats.rounds.add(u64::from(!turns.is_empty()));
             self.step(&turns, inputs, &mut outcomes);
         }
         outcomes

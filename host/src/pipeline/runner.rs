@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::plan::ModuleStage;
 use super::settings::SettingsSet;
+use super::stage_stats::StageStats;
 use crate::message::Rejection;
 use crate::module::{CallError, Instance, Limits, LogContext, Module, SettingsId};
 
@@ -26,16 +27,18 @@ pub(super) struct Runner {
     log: LogContext,
     instance: Option<Instance>,
     sets: HashMap<[u8; 16], SettingsId>,
+    pub(super) stats: Arc<StageStats>,
 }
 
 impl Runner {
-    pub(super) fn new(pipeline: &Arc<str>, stage: &ModuleStage) -> Self {
+    pub(super) fn new(pipeline: &Arc<str>, stage: &ModuleStage, stats: Arc<StageStats>) -> Self {
         Self {
             module: stage.module.clone(),
             limits: stage.limits,
             log: LogContext::new(pipeline, &stage.name),
             instance: None,
             sets: HashMap::new(),
+            stats,
         }
     }
 
@@ -108,8 +111,9 @@ impl Runner {
         for (set, input) in inputs {
             ids.push((self.settings(set)?, input));
         }
+        let stats = self.stats.clone();
         let instance = self.instance()?;
-        let outputs = call(instance, &ids)?;
+        let outputs = stats.call(inputs.len(), || call(instance, &ids))?;
         if outputs.len() != inputs.len() {
             return Err(
                 CallError::WrongLength { expected: inputs.len(), got: outputs.len() }.into()
@@ -138,6 +142,7 @@ impl Runner {
         if self.instance.is_none() {
             self.sets.clear();
             self.instance = Some(self.module.instantiate(self.limits, self.log.clone())?);
+            self.stats.instances.inc();
         }
         Ok(self.instance.as_mut().expect("made just above"))
     }

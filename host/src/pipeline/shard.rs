@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::effects::Effects;
+use super::flow::{Flow, Held, Settled};
 use super::marks::Marks;
 use super::plan::Plan;
 use super::worker::Worker;
@@ -69,7 +70,7 @@ pub struct Observed<'a> {
 }
 
 enum Entry {
-    Message(Received),
+    Message(Received, Held),
     Link(Arc<str>, LinkEvent),
     Apply(Arc<Plan>, SyncSender<()>),
     Stop,
@@ -119,10 +120,11 @@ pub struct Shard {
     plan: Mutex<Arc<Plan>>,
     queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    flow: Arc<Flow>,
 }
 
 impl Shard {
-    /// Reads what the pipeline remembers and starts its thread.
+    /// Reads what the pipeline remembers and starts its thread, whose numbers go to `flow`.
     ///
     /// # Errors
     /// If the store cannot be read, or the thread not be started.
@@ -131,6 +133,7 @@ impl Shard {
         store: Store,
         outlet: Arc<dyn Outlet>,
         observer: Arc<dyn Observer>,
+        flow: Arc<Flow>,
     ) -> Result<Self, StartError> {
         let name = plan.file.name.clone();
         let rows = store.load_keys(&name)?;
@@ -143,13 +146,14 @@ impl Shard {
             .meta_get(&last_commit(&name))?
             .and_then(|v| Some(Timestamp(u64::from_le_bytes(v.try_into().ok()?))));
         let queue = Arc::new(Queue::default());
-        let worker = Worker::new(plan.clone(), rows);
+        let worker = Worker::counted(plan.clone(), rows, flow.clone());
         let mut thread = Thread {
             queue: queue.clone(),
             worker,
             store,
             outlet,
             observer,
+            flow: flow.clone(),
             marks: Marks::load(marks),
             links: HashMap::new(),
             silent_since: last,
@@ -159,7 +163,7 @@ impl Shard {
             .name(format!("pipeline-{name}"))
             .spawn(move || thread.run())
             .map_err(StartError::Thread)?;
-        Ok(Self { plan: Mutex::new(plan), queue, thread: Mutex::new(Some(handle)) })
+        Ok(Self { plan: Mutex::new(plan), queue, thread: Mutex::new(Some(handle)), flow })
     }
 
     /// What it runs now, or is about to.
@@ -175,7 +179,12 @@ impl Shard {
 
     /// Hands a message over.
     pub fn message(&self, received: Received) {
-        self.queue.push(Entry::Message(received));
+        self.queue.push(Entry::Message(received, self.flow.hold()));
+    }
+
+    /// How much waits for its thread.
+    pub fn waiting(&self) -> usize {
+        self.queue.lock().len()
     }
 
     /// Tells what became of the connection to a broker.
@@ -227,12 +236,26 @@ struct Link {
     silent_since: Option<Timestamp>,
 }
 
+/// What a batch owes once it is on the disk.
+#[derive(Default)]
+struct Owed {
+    tickets: Vec<Ticket>,
+    held: Vec<Held>,
+}
+
+impl Owed {
+    fn with_capacity(count: usize) -> Self {
+        Self { tickets: Vec::with_capacity(count), held: Vec::with_capacity(count) }
+    }
+}
+
 struct Thread {
     queue: Arc<Queue>,
     worker: Worker,
     store: Store,
     outlet: Arc<dyn Outlet>,
     observer: Arc<dyn Observer>,
+    flow: Arc<Flow>,
     marks: Marks,
     links: HashMap<Arc<str>, Link>,
     /// Until a broker is first connected: the last commit of the run before.
@@ -244,12 +267,12 @@ struct Thread {
 impl Thread {
     fn run(&mut self) {
         let changes = self.worker.settle_changes(None);
-        self.commit(Turn::Plan { now: None }, changes, Vec::new(), &[], 0, Instant::now());
+        self.commit(Turn::Plan { now: None }, changes, Owed::default(), &[], 0, Instant::now());
         loop {
             let mut batch = Vec::new();
             for entry in self.queue.take(self.patience()) {
                 match entry {
-                    Entry::Message(received) => batch.push(received),
+                    Entry::Message(received, held) => batch.push((received, held)),
                     other => {
                         self.messages(std::mem::take(&mut batch));
                         if !self.control(other) {
@@ -266,17 +289,17 @@ impl Thread {
     fn control(&mut self, entry: Entry) -> bool {
         let start = Instant::now();
         match entry {
-            Entry::Message(_) => {}
+            Entry::Message(..) => {}
             Entry::Link(broker, event) => {
                 let (turn, effects) = self.link_changed(&broker, event);
-                self.commit(turn, effects, Vec::new(), &[], 0, start);
+                self.commit(turn, effects, Owed::default(), &[], 0, start);
             }
             Entry::Apply(plan, done) => {
                 // What is due acts by the settings of before.
                 self.wake();
                 let now = self.links.values().all(|l| l.up && l.drained).then(clock::now);
                 let effects = self.worker.apply(plan, now);
-                self.commit(Turn::Plan { now }, effects, Vec::new(), &[], 0, start);
+                self.commit(Turn::Plan { now }, effects, Owed::default(), &[], 0, start);
                 let _nobody_waits = done.send(());
             }
             Entry::Stop => return false,
@@ -309,17 +332,18 @@ impl Thread {
         (Turn::Link, Effects::default())
     }
 
-    fn messages(&mut self, received: Vec<Received>) {
+    fn messages(&mut self, received: Vec<(Received, Held)>) {
         if received.is_empty() {
             return;
         }
         let start = Instant::now();
         let mut messages = Vec::with_capacity(received.len());
-        let mut tickets = Vec::with_capacity(received.len());
+        let mut owed = Owed::with_capacity(received.len());
         let mut marks = Vec::new();
         let mut duplicates = 0;
-        for one in received {
-            tickets.push(one.ticket);
+        for (one, held) in received {
+            owed.tickets.push(one.ticket);
+            owed.held.push(held);
             if let Some(packet) = one.packet {
                 let source = &one.message.id.source;
                 if self.marks.has(source, &packet) {
@@ -342,7 +366,9 @@ impl Thread {
         }
         let mut effects = self.worker.batch(&messages);
         effects.marks = marks;
-        self.commit(Turn::Messages, effects, tickets, &messages, duplicates, start);
+        self.flow.batch_messages.size(owed.held.len());
+        self.flow.batch_time.took(start.elapsed());
+        self.commit(Turn::Messages, effects, owed, &messages, duplicates, start);
     }
 
     fn wake(&mut self) {
@@ -367,7 +393,7 @@ impl Thread {
             }
         };
         let effects = self.worker.wake(now, &heard);
-        self.commit(Turn::Clock, effects, Vec::new(), &[], 0, start);
+        self.commit(Turn::Clock, effects, Owed::default(), &[], 0, start);
     }
 
     fn patience(&self) -> Duration {
@@ -381,7 +407,7 @@ impl Thread {
         &mut self,
         turn: Turn<'_>,
         effects: Effects,
-        tickets: Vec<Ticket>,
+        owed: Owed,
         messages: &[Arc<Message>],
         duplicates: usize,
         start: Instant,
@@ -398,6 +424,8 @@ impl Thread {
             effects: &effects,
             took: start.elapsed(),
         });
+        let settled = Settled::of(&effects, messages, duplicates);
+        let flow = self.flow.clone();
         let mut commit = Commit {
             keys: effects.keys,
             outbox: effects.outbox,
@@ -409,7 +437,8 @@ impl Thread {
             && commit.outbox.is_empty()
             && commit.dead.is_empty()
             && commit.marks.is_empty();
-        if nothing && tickets.is_empty() && effects.asks.is_empty() {
+        if nothing && owed.tickets.is_empty() && effects.asks.is_empty() {
+            flow.settle(owed.held, settled, now);
             return;
         }
         if !nothing {
@@ -418,7 +447,8 @@ impl Thread {
         let outlet = self.outlet.clone();
         let asks = effects.asks;
         let done = move |_| {
-            tickets.into_iter().for_each(|ticket| ticket.done());
+            flow.settle(owed.held, settled, clock::now());
+            owed.tickets.into_iter().for_each(|ticket| ticket.done());
             for (broker, question) in asks {
                 outlet.ask(broker, question);
             }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::detect::{StepInput, What};
 use super::effects::{Effects, Fate};
+use super::flow::Flow;
 use super::ingest;
 use super::inputs::{labelled, settings_of};
 use super::item::Routed;
@@ -30,16 +31,26 @@ pub struct Worker {
     pub(super) runners: HashMap<Arc<str>, Runner>,
     /// By name of a parse or detect stage.
     pub(super) keys: HashMap<Arc<str>, StageKeys>,
+    flow: Arc<Flow>,
 }
 
 impl Worker {
     /// A worker that knows `rows` from the store.
     pub fn new(plan: Arc<Plan>, rows: Vec<(Arc<str>, Arc<str>, KeyRow)>) -> Self {
+        Self::counted(plan, rows, Arc::default())
+    }
+
+    /// The same, whose numbers go to `flow`.
+    pub fn counted(
+        plan: Arc<Plan>,
+        rows: Vec<(Arc<str>, Arc<str>, KeyRow)>,
+        flow: Arc<Flow>,
+    ) -> Self {
         let mut keys: HashMap<Arc<str>, StageKeys> = HashMap::new();
         for (stage, key, row) in rows {
             keys.entry(stage).or_default().load(key, row);
         }
-        let mut worker = Self { plan: plan.clone(), runners: HashMap::new(), keys };
+        let mut worker = Self { plan: plan.clone(), runners: HashMap::new(), keys, flow };
         worker.renew_runners(None);
         worker
     }
@@ -62,7 +73,8 @@ impl Worker {
                 })
             });
             if !same || !self.runners.contains_key(&stage.name) {
-                self.runners.insert(stage.name.clone(), Runner::new(&plan.file.name, stage));
+                let stats = self.flow.stage(&stage.name);
+                self.runners.insert(stage.name.clone(), Runner::new(&plan.file.name, stage, stats));
             }
         }
         for stage in

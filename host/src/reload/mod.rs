@@ -218,6 +218,7 @@ impl Tapline {
             connection.router.set(prepare::on_broker(&shards, &name));
             connection.link.subscribe(prepare::subscriptions(&plans, &name));
         }
+        self.activity.retain_plans(plans.iter().map(|plan| &**plan));
         self.activity.retain_devices(&|id| config.devices.by_id.contains_key(id));
         *self.write() = Running { config: Some(config), pushed, shards, problems, updated };
     }
@@ -301,8 +302,9 @@ impl Tapline {
         &self,
         plan: Arc<crate::pipeline::Plan>,
     ) -> Result<Arc<Shard>, crate::pipeline::StartError> {
-        let shard =
-            Shard::start(plan, self.store.clone(), self.ways.clone(), self.watchers.clone())?;
+        let flow = self.activity.flow(&plan.file.name);
+        let (store, ways) = (self.store.clone(), self.ways.clone());
+        let shard = Shard::start(plan, store, ways, self.watchers.clone(), flow)?;
         Ok(Arc::new(shard))
     }
 
