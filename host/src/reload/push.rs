@@ -9,6 +9,7 @@ use crate::broker::Link;
 use crate::config::document::Format;
 use crate::config::push::Pushed;
 use crate::config::{Config, Problem};
+use crate::store::Change;
 use crate::telemetry::clock;
 
 /// How long a new broker has to answer and to grant the subscriptions.
@@ -122,7 +123,13 @@ impl Tapline {
             )?;
             reconnect = true;
         }
-        let revision = pushed::keep(&self.store, &self.options.data, &document, author, now)
+        let change = Change {
+            at: now,
+            author: author.to_owned(),
+            devices: prepared.config.devices.by_id.len(),
+            what: String::new(),
+        };
+        let revision = pushed::keep(&self.store, &self.options.data, &document, change)
             .await
             .map_err(PushError::Store)?;
         tracing::info!(event = "config_persist", revision, "configuration persisted");

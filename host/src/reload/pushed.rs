@@ -11,7 +11,7 @@ use crate::config::document::Format;
 use crate::config::push::Pushed;
 use crate::config::site::Secret;
 use crate::message::Timestamp;
-use crate::store::{SecretsError, SecretsFile, Store, StoreError};
+use crate::store::{Change, SecretsError, SecretsFile, Store, StoreError};
 use crate::telemetry::clock;
 
 /// Under this name the pushed broker's password lies in the secrets file.
@@ -96,10 +96,9 @@ pub(super) async fn keep(
     store: &Store,
     data: &Path,
     pushed: &Pushed,
-    author: &str,
-    at: Timestamp,
+    change: Change,
 ) -> Result<u64, KeepError> {
-    let (store, file, author) = (store.clone(), SecretsFile::new(data), author.to_owned());
+    let (store, file) = (store.clone(), SecretsFile::new(data));
     let document = pushed.stored().to_string().into_bytes();
     let password = pushed.password().map(|secret| secret.reveal().to_owned());
     blocking(move || {
@@ -112,7 +111,7 @@ pub(super) async fn keep(
         if secrets != before {
             file.write(&secrets)?;
         }
-        store.add_revision(&author, at, &document).map_err(|error| {
+        store.add_revision(&change, &document).map_err(|error| {
             if secrets != before
                 && let Err(error) = file.write(&before)
             {

@@ -16,7 +16,7 @@ use crate::delivery::{self, Delivery, Surroundings};
 use crate::message::Timestamp;
 use crate::module::{Engine, EngineError, EngineOptions};
 use crate::pipeline::{Activity, Watchers};
-use crate::store::{OpenError, Store, StoreError, StoreOptions};
+use crate::store::{Change, OpenError, Store, StoreError, StoreOptions};
 use crate::telemetry::clock;
 
 /// Why Tapline does not start. Only an unusable store or site file ends the process.
@@ -84,7 +84,13 @@ impl Tapline {
         tapline.apply(prepared).await;
         if let Some(document) = first {
             let (store, data) = (&tapline.store, &tapline.options.data);
-            let kept = pushed::keep(store, data, &document, "--config", clock::now()).await;
+            let change = Change {
+                at: clock::now(),
+                author: "--config".to_owned(),
+                devices: document.devices().len(),
+                what: String::new(),
+            };
+            let kept = pushed::keep(store, data, &document, change).await;
             if let Err(error) = kept {
                 tracing::error!(
                     event = "config_not_persisted",

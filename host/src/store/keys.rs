@@ -1,8 +1,8 @@
-//! Keys' states, dedupe marks, small values, and what becomes of a stage that is gone.
+//! Keys' states, dedupe marks and small values.
 
 use std::sync::Arc;
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{OptionalExtension, Row};
 
 use super::Store;
 use super::apply::{put_meta, unsigned};
@@ -36,20 +36,6 @@ impl Store {
                 }
             }
             Ok(all)
-        })
-    }
-
-    /// Stages that keep state, with the number of their keys: (pipeline, stage, keys).
-    pub fn stages_with_state(&self) -> Result<Vec<(String, String, u64)>, StoreError> {
-        self.read(|connection| {
-            let mut stages = connection.prepare_cached(
-                "SELECT pipeline, stage, n FROM stages JOIN \
-                 (SELECT stage AS s, COUNT(*) AS n FROM keys GROUP BY stage) ON s = id \
-                 ORDER BY pipeline, stage",
-            )?;
-            let rows = stages
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?, unsigned(row.get(2)?))))?;
-            Ok(rows.collect::<Result<_, _>>()?)
         })
     }
 
@@ -98,39 +84,6 @@ impl Store {
     pub fn meta_put(&self, name: &str, value: &[u8]) -> Result<(), StoreError> {
         let (name, value) = (name.to_owned(), value.to_owned());
         self.call(move |connection| put_meta(connection, &name, &value))
-    }
-
-    /// Gives the state of `from` to `to` (both: pipeline, stage), replacing what `to` had
-    /// under the same keys. Returns the number of keys.
-    pub fn take_over_state(&self, from: (&str, &str), to: (&str, &str)) -> Result<u64, StoreError> {
-        let from = (from.0.to_owned(), from.1.to_owned());
-        let to = (to.0.to_owned(), to.1.to_owned());
-        self.call(move |connection| {
-            connection.execute(
-                "INSERT OR IGNORE INTO stages (pipeline, stage) VALUES (?1, ?2)",
-                params![to.0, to.1],
-            )?;
-            let moved = connection.execute(
-                "UPDATE OR REPLACE keys \
-                 SET stage = (SELECT id FROM stages WHERE pipeline = ?3 AND stage = ?4) \
-                 WHERE stage = (SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2)",
-                params![from.0, from.1, to.0, to.1],
-            )?;
-            Ok(u64::try_from(moved).unwrap_or(0))
-        })
-    }
-
-    /// Forgets all keys of a stage. Returns their number.
-    pub fn drop_state(&self, pipeline: &str, stage: &str) -> Result<u64, StoreError> {
-        let (pipeline, stage) = (pipeline.to_owned(), stage.to_owned());
-        self.call(move |connection| {
-            let dropped = connection.execute(
-                "DELETE FROM keys WHERE stage = \
-                 (SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2)",
-                params![pipeline, stage],
-            )?;
-            Ok(u64::try_from(dropped).unwrap_or(0))
-        })
     }
 }
 

@@ -2,6 +2,8 @@
 
 mod durability;
 mod opening;
+mod ownership;
+mod revisions;
 mod rows;
 
 use std::sync::Arc;
