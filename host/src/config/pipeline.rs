@@ -27,6 +27,10 @@ pub struct Pipeline {
     /// Identity of its state; default: the file's name without `.toml`.
     pub name: Arc<str>,
     pub file: Arc<str>,
+    /// The name under which its stages' state is taken over, once.
+    pub state_from: Option<Arc<str>>,
+    /// The file as it is written, to compare it with another version of it.
+    pub written: Arc<Value>,
     /// Content hash of the text, so that an unchanged pipeline is not touched.
     pub hash: [u8; 32],
     /// Parallel copies, by device, else topic.
@@ -181,6 +185,8 @@ pub enum StageTime {
 #[derive(Clone, Debug)]
 pub struct Detect {
     pub stage: Stage,
+    /// The name of the stage whose state it takes over, once.
+    pub state_from: Option<Arc<str>>,
     /// Names of earlier stages; empty: all parse stages.
     pub from: Vec<Arc<str>>,
     pub take: Vec<Take>,

@@ -43,7 +43,7 @@ impl std::fmt::Debug for Secret {
 const SECRET_KEYS: [&str; 4] = ["password", "token", "key", "secret"];
 
 /// Whether the value at a JSON pointer is a secret by its name.
-pub(super) fn is_secret(pointer: &str) -> bool {
+pub fn is_secret(pointer: &str) -> bool {
     let mut parts = pointer.rsplit('/');
     let last = parts.next().unwrap_or("");
     let parent = parts.next().unwrap_or("");

@@ -11,7 +11,7 @@ mod build;
 mod file;
 mod secrets;
 
-pub use super::secret::Secret;
+pub use super::secret::{Secret, is_secret};
 pub(super) use brokers::check_broker_url;
 pub(super) use build::SHAPE;
 pub use build::{Around, Loaded, load};

@@ -32,7 +32,7 @@ pub use effects::{Effects, Fate};
 pub use flow::{Counts, Flow};
 pub use ingest::subscriptions;
 pub use item::{Emitted, Identity};
-pub use plan::{DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, SinkStage};
+pub use plan::{DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, SinkStage, ValidateCheck};
 pub use settings::SettingsSet;
 pub use shard::{Observed, Observer, Outlet, Shard, StartError, Turn};
 pub use stage_stats::{LastError, StageStats};

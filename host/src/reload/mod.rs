@@ -5,6 +5,7 @@
 //! `api` asks for changes. Invariant: a failure at any step leaves what runs untouched and
 //! says why.
 
+mod changes;
 mod health;
 mod modules;
 mod prepare;
@@ -21,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+pub use changes::{Change, Changes, Difference, How};
 pub use health::{BrokerHealth, Health, PipelineHealth, SinkHealth};
 pub use prepare::{Findings, check_only as check};
 pub use push::{Applied, PushError};

@@ -23,7 +23,7 @@ use crate::config::problem::Problem;
 use crate::config::reader::Reader;
 use crate::config::schema::Shape;
 use crate::config::site::Site;
-use crate::config::units::FilterText;
+use crate::config::units::{FilterText, Name};
 
 pub(in crate::config) static SHAPE: LazyLock<Shape> = LazyLock::new(Shape::of::<PipelineFile>);
 
@@ -79,6 +79,7 @@ impl Build<'_> {
         self.check_duplicates();
         self.read_topics();
         let name = self.reader.text("/name").unwrap_or_else(|| default_name(file)).into();
+        let state_from = self.reader.read::<Name>("/state_from").map(|name| name.0.into());
         let shards = self.reader.read::<u32>("/shards").unwrap_or(1);
         let publish = match self.reader.read::<PublishFile>("/publish") {
             Some(publish) => self.patterns("/publish/allow", publish.allow),
@@ -90,6 +91,7 @@ impl Build<'_> {
         let detect = self.each("/detect", Self::detect);
         let sinks = self.each("/sink", Self::sink);
         self.check_order();
+        self.check_state_from();
         self.check_captures(&sources, &detect);
         self.warn_of_overlaps(&parse);
         if self.reader.entries("/source").is_empty() {
@@ -103,6 +105,8 @@ impl Build<'_> {
         Pipeline {
             name,
             file: file.into(),
+            state_from,
+            written: Arc::new(self.reader.value.clone()),
             hash: self.hash.clone().finalize().into(),
             shards: shards as usize,
             publish,
@@ -306,6 +310,7 @@ impl Build<'_> {
             on_reject: stage.on_reject,
         };
         Some(Detect {
+            state_from: stage.state_from.map(|name| name.0.into()),
             from: stage.from.into_iter().map(Arc::from).collect(),
             take,
             labels: stage.labels,

@@ -19,6 +19,8 @@ pub(super) struct PipelineFile {
     pub(super) format: Option<u32>,
     /// Identity of its state and history; default: the file's name.
     pub(super) name: Option<Name>,
+    /// The name that it had before: what its stages remember under that name goes on here.
+    pub(super) state_from: Option<Name>,
     /// Parallel copies of the pipeline, by device, else by topic; default 1.
     #[schemars(range(min = 1, max = 64))]
     pub(super) shards: Option<u32>,
@@ -198,6 +200,8 @@ pub(super) struct ParseFile {
 pub(super) struct DetectFile {
     /// The stage's name: identity of its state.
     pub(super) name: Name,
+    /// The name that it had before: what it remembers under that name goes on here.
+    pub(super) state_from: Option<Name>,
     /// A module: modules/NAME.wasm.
     pub(super) module: Name,
     /// Stages that it takes from, further up in the file; default: all parse stages.

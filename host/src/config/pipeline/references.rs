@@ -112,6 +112,30 @@ impl Build<'_> {
         false
     }
 
+    /// State is taken over from what is gone: a stage that stands in the file keeps its own.
+    pub(super) fn check_state_from(&mut self) {
+        let name = self.reader.text("/name").map(str::to_owned);
+        let before = self.reader.text("/state_from").map(str::to_owned);
+        if before.is_some() && before == name {
+            let remedy = "name the pipeline's former name, or remove the key";
+            self.reader.problem("/state_from", "that is the pipeline's own name", remedy);
+        }
+        let stages: Vec<String> = ["/parse", "/detect"]
+            .iter()
+            .flat_map(|list| self.reader.entries(list))
+            .filter_map(|at| self.reader.text(&format!("{at}/name")).map(str::to_owned))
+            .collect();
+        for at in self.reader.entries("/detect") {
+            let at = format!("{at}/state_from");
+            let Some(from) = self.reader.text(&at).map(str::to_owned) else { continue };
+            if before.is_none() && stages.contains(&from) {
+                let what = format!("stage `{from}` stands in this file and keeps its state");
+                let remedy = "name the stage's former name, or remove the key";
+                self.reader.problem(&at, what, remedy);
+            }
+        }
+    }
+
     pub(super) fn check_captures(&mut self, sources: &[Source], detect: &[Detect]) {
         for stage in detect {
             let patterns = sources.iter().flat_map(|source| &source.topics).chain(&stage.topics);
