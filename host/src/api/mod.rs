@@ -6,6 +6,7 @@
 //! client controls is unbounded.
 
 mod access;
+mod metrics;
 mod routes;
 mod serve;
 mod stream;

@@ -26,6 +26,7 @@ pub(super) fn router(tapline: Arc<Tapline>, http: &Http) -> Router {
     Router::new()
         .route("/config", get(config).post(push))
         .route("/api/v1/sinks/{pipeline}/{sink}/resume", post(resume))
+        .merge(super::metrics::routes())
         .layer(middleware::from_fn_with_state(access, access::check))
         .route("/health", get(health))
         .fallback(nothing_here)

@@ -136,6 +136,7 @@ impl Page<'_> {
                 self.accepted = true;
                 settle.extend(self.books.refusals.accept());
                 settle.push(self.books.settlement(row.row, Fate::Delivered { at }));
+                self.books.board.accepted(row.delivery.at, at);
                 self.books.board.edit(|status| {
                     status.delivered += 1;
                     status.duplicates += u64::from(*duplicate);

@@ -42,6 +42,7 @@ use crate::config::Devices;
 use crate::message::Timestamp;
 use crate::module::sink;
 use crate::store::{SinkId, Store, Waiting};
+use crate::telemetry::metrics::Snapshot;
 use back_off::BackOff;
 use books::Books;
 use coder::Coder;
@@ -185,6 +186,11 @@ impl Delivery {
             (id.clone(), SinkStatus { waiting, ..running.board.read() })
         };
         sinks.iter().map(read).collect()
+    }
+
+    /// How far behind their own dates events were accepted, by sink.
+    pub fn lags(&self) -> BTreeMap<SinkId, Snapshot> {
+        self.lock().iter().map(|(id, running)| (id.clone(), running.board.lag())).collect()
     }
 
     /// Ends a pause, and a wait, of a sink. `false`: there is no such sink.

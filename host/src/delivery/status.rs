@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::message::Timestamp;
+use crate::telemetry::metrics::{Histogram, Snapshot};
 
 /// How a sink is doing.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
@@ -35,8 +36,17 @@ pub struct Paused {
 }
 
 /// The status that a sink's task writes and others read.
-#[derive(Default)]
-pub(super) struct Board(Mutex<SinkStatus>);
+pub(super) struct Board {
+    status: Mutex<SinkStatus>,
+    /// From an event, by its own date, until the other side accepted it.
+    lag: Histogram,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { status: Mutex::default(), lag: Histogram::of_lags() }
+    }
+}
 
 impl Board {
     /// Changes the status.
@@ -48,8 +58,17 @@ impl Board {
         self.lock().clone()
     }
 
+    /// Notes that the other side accepted at `at` what is dated `event`.
+    pub(super) fn accepted(&self, event: Timestamp, at: Timestamp) {
+        self.lag.lagged_ms(at.since(event));
+    }
+
+    pub(super) fn lag(&self) -> Snapshot {
+        self.lag.snapshot()
+    }
+
     fn lock(&self) -> MutexGuard<'_, SinkStatus> {
         // Counters and texts are whole at any time, whoever panicked.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

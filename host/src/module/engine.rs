@@ -12,6 +12,7 @@ use super::cache::Cache;
 use super::error::EngineError;
 use super::host::{Host, Limits};
 use super::runtime::Runtime;
+use super::stats::LoadStats;
 
 /// How an engine treats the files that it loads.
 #[derive(Clone, Debug)]
@@ -51,6 +52,7 @@ pub struct Engine {
     pub(super) linker: Linker<Host>,
     pub(super) cache: Option<Cache>,
     pub(super) options: EngineOptions,
+    pub(super) stats: LoadStats,
 }
 
 impl Engine {
@@ -62,7 +64,12 @@ impl Engine {
         EveryRole::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)
             .map_err(|error| EngineError { what: format!("{error:#}") })?;
         let cache = cache.map(|folder| Cache::new(folder, &runtime.wasmtime));
-        Ok(Self { runtime, linker, cache, options })
+        Ok(Self { runtime, linker, cache, options, stats: LoadStats::default() })
+    }
+
+    /// What loading modules costs.
+    pub fn stats(&self) -> &LoadStats {
+        &self.stats
     }
 }
 

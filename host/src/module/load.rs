@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, mpsc};
 use std::thread;
+use std::time::Instant;
 
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
@@ -57,9 +58,15 @@ impl Engine {
         let hash = Hash::of(bytes);
         let kept = self.cache.as_ref().and_then(|cache| cache.get(&self.runtime.wasmtime, &hash));
         let component = match kept {
-            Some(component) => component,
+            Some(component) => {
+                self.stats.hits.inc();
+                component
+            }
             None => {
+                self.stats.misses.inc();
+                let begun = Instant::now();
                 let component = self.compile(wrapped(bytes)?)?;
+                self.stats.compile.took(begun.elapsed());
                 if let Some(cache) = &self.cache {
                     cache.put(&hash, &component);
                 }

@@ -29,6 +29,7 @@ mod log;
 mod runtime;
 pub mod shipped;
 pub mod sink;
+mod stats;
 
 pub use call::{Companions, DetectInput, Input, Keyed, SettingsId, Step};
 pub use description::{OwnQuantity, SettingsError};
@@ -37,6 +38,7 @@ pub use error::{CallError, Clock, EngineError, LoadError};
 pub use host::{Limits, LogContext};
 pub use instance::Instance;
 pub use loaded::{Hash, Module, Role};
+pub use stats::LoadStats;
 
 #[cfg(test)]
 mod tests;

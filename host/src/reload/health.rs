@@ -26,6 +26,9 @@ pub struct Health {
     pub uptime_s: u64,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub problems: Vec<String>,
+    /// All of them, also those that `problems` only counts.
+    #[serde(skip)]
+    pub problem_count: usize,
     /// What is odd but not wrong, a file value that a push hides for one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -113,6 +116,7 @@ impl Tapline {
         if !store {
             problems.push("the store has ended".to_owned());
         }
+        let problem_count = problems.len();
         if problems.len() > NAMED {
             let more = problems.len() - NAMED;
             problems.truncate(NAMED);
@@ -133,6 +137,7 @@ impl Tapline {
             uptime_s: self.started.elapsed().as_secs(),
             alive: store && pipelines.values().all(|p| p.running),
             problems,
+            problem_count,
             brokers,
             pipelines,
             sinks,

@@ -7,6 +7,7 @@
 
 mod changes;
 mod health;
+mod metrics;
 mod modules;
 mod prepare;
 mod push;
@@ -66,7 +67,7 @@ pub struct Tapline {
     /// What was read at the start; a push builds upon it.
     inputs: Arc<Inputs>,
     /// Ends its ticker when it goes, so it stays for as long as modules run.
-    _engine: Engine,
+    engine: Engine,
     activity: Arc<Activity>,
     watchers: Arc<Watchers>,
     delivery: Delivery,
@@ -202,7 +203,7 @@ impl Tapline {
             }
         }
         let shards = self.swap_shards(&plans).await;
-        let sinks = self.publishers.plans(&plans, site.brokers.keys());
+        let sinks = self.publishers.plans(&plans, &self.activity, site.brokers.keys());
         self.delivery.tell(Surroundings {
             bridge: site.name.as_str().into(),
             devices: config.devices.clone(),

@@ -15,7 +15,7 @@ use crate::delivery::{
 use crate::message::Publication;
 use crate::module::sink::{Conclusion, Delivery, Encoding, Response};
 use crate::module::{CallError, Instance, Limits, LogContext, Module, SettingsId};
-use crate::pipeline::{Plan, SinkStage};
+use crate::pipeline::{Activity, Plan, SinkStage, StageStats};
 use crate::store::{ModuleTag, SinkId};
 
 /// The number of a sink's one set of settings.
@@ -50,12 +50,16 @@ impl Publishers {
     pub(super) fn plans<'a>(
         &self,
         plans: &[Arc<Plan>],
+        activity: &Activity,
         brokers: impl Iterator<Item = &'a String> + Clone,
     ) -> Vec<SinkPlan> {
         let mut sinks = Vec::new();
         for plan in plans {
             let pipeline = &plan.file.name;
-            sinks.extend(plan.sinks.iter().map(|sink| of_stage(pipeline, sink)));
+            let flow = activity.flow(pipeline);
+            sinks.extend(
+                plan.sinks.iter().map(|s| of_stage(pipeline, s, flow.stage(&s.stage.name))),
+            );
             sinks.extend(brokers.clone().map(|broker| SinkPlan {
                 id: SinkId::publish(pipeline.clone(), broker),
                 way: Way::Publish(self.of(broker)),
@@ -69,7 +73,7 @@ impl Publishers {
     }
 }
 
-fn of_stage(pipeline: &Arc<str>, sink: &SinkStage) -> SinkPlan {
+fn of_stage(pipeline: &Arc<str>, sink: &SinkStage, stats: Arc<StageStats>) -> SinkPlan {
     let stage = &sink.stage;
     let mut fingerprint = Sha256::new();
     fingerprint.update(stage.module.hash().0);
@@ -83,6 +87,7 @@ fn of_stage(pipeline: &Arc<str>, sink: &SinkStage) -> SinkPlan {
                 settings: stage.settings.json.clone(),
                 limits: stage.limits,
                 log: LogContext::new(pipeline, &stage.name),
+                stats,
             }),
             endpoint: sink.endpoint.clone(),
             body_secrets: Vec::new(),
@@ -103,6 +108,7 @@ struct ModuleEncoders {
     settings: Arc<str>,
     limits: Limits,
     log: LogContext,
+    stats: Arc<StageStats>,
 }
 
 impl Encoders for ModuleEncoders {
@@ -114,12 +120,16 @@ impl Encoders for ModuleEncoders {
         let limits = Limits { time, ..self.limits };
         let words = |error: CallError| crate::telemetry::words(&error);
         let mut instance = self.module.instantiate(limits, self.log.clone()).map_err(words)?;
+        self.stats.instances.inc();
         instance.configure(SETTINGS, &self.settings).map_err(words)??;
-        Ok(Box::new(ModuleEncoder(instance)))
+        Ok(Box::new(ModuleEncoder { instance, stats: self.stats.clone() }))
     }
 }
 
-struct ModuleEncoder(Instance);
+struct ModuleEncoder {
+    instance: Instance,
+    stats: Arc<StageStats>,
+}
 
 impl Encoder for ModuleEncoder {
     fn encode(
@@ -127,7 +137,9 @@ impl Encoder for ModuleEncoder {
         session: Option<&[u8]>,
         deliveries: &[Delivery],
     ) -> Result<Encoding, EncoderFailure> {
-        self.0.encode(SETTINGS, session, deliveries).map_err(failure)
+        let instance = &mut self.instance;
+        let call = || instance.encode(SETTINGS, session, deliveries);
+        self.stats.call(deliveries.len(), call).map_err(failure)
     }
 
     fn conclude(
@@ -136,7 +148,9 @@ impl Encoder for ModuleEncoder {
         deliveries: &[Delivery],
         response: &Response,
     ) -> Result<Conclusion, EncoderFailure> {
-        self.0.conclude(SETTINGS, session, deliveries, response).map_err(failure)
+        let instance = &mut self.instance;
+        let call = || instance.conclude(SETTINGS, session, deliveries, response);
+        self.stats.call(deliveries.len(), call).map_err(failure)
     }
 }
 

@@ -60,7 +60,7 @@ impl Tapline {
             generated_name: kept.name.clone(),
             store,
             inputs: Arc::new(inputs),
-            _engine: engine,
+            engine,
             watchers: Watchers::new(vec![activity.clone()]),
             activity,
             delivery,

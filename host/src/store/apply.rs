@@ -61,6 +61,7 @@ pub(super) struct Tally {
 #[derive(Clone, Copy, Default)]
 pub(super) struct SinkTally {
     pub(super) waiting: i64,
+    pub(super) queued: u64,
     /// The highest row added.
     pub(super) newest: Option<RowId>,
 }
@@ -200,6 +201,7 @@ impl Step<'_> {
             ])?;
         let tally = self.tally.sinks.entry(delivery.sink.clone()).or_default();
         tally.waiting += 1;
+        tally.queued += 1;
         tally.newest = Some(RowId(row));
         self.committed.queued += 1;
         Ok(())

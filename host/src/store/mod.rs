@@ -5,7 +5,7 @@
 //! writer, which calls back once it is durable (WAL, `synchronous=FULL`). Readers have
 //! connections of their own and wait for nobody. Neighbours: `pipeline` commits, `delivery`
 //! reads the outbox and settles it, `api` and `reload` read and add revisions; below are
-//! `message` and nothing else. Invariant: a callback runs only after all effects of its
+//! `telemetry` and `message`. Invariant: a callback runs only after all effects of its
 //! commit are on the disk; no callback ever runs after a write has failed for good.
 
 mod apply;
@@ -20,6 +20,7 @@ mod revisions;
 mod schema;
 mod secrets;
 mod shared;
+mod stats;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -43,6 +44,7 @@ pub use ownership::{PARKED_MS, ParkedState, StageId, StageState, Succeeded, Succ
 pub use revisions::{Change, Entry, Revision};
 pub use secrets::{SecretsError, SecretsFile};
 pub use shared::Trouble;
+pub use stats::StoreStats;
 pub use writer::{Fault, Faults, Moment, OnFatal};
 
 use apply::Numbers;
@@ -142,6 +144,16 @@ impl Store {
     /// Why nothing can be written at the moment; `None`: all is well.
     pub fn trouble(&self) -> Option<Trouble> {
         self.inner.shared.trouble()
+    }
+
+    /// What writing costs.
+    pub fn stats(&self) -> &StoreStats {
+        &self.inner.shared.stats
+    }
+
+    /// Bytes of the database and its log on the disk.
+    pub fn size(&self) -> u64 {
+        self.inner.shared.size()
     }
 
     /// Claims that the writer is at work. Once it is not, nothing will be committed any more.

@@ -173,6 +173,11 @@ impl Store {
         self.inner.shared.waiting(sink)
     }
 
+    /// The number of rows added for `sink` since the store was opened.
+    pub fn outbox_added(&self, sink: &SinkId) -> u64 {
+        self.inner.shared.queued(sink)
+    }
+
     /// How many deliveries were ever queued for `sink`. Reads a row for each key.
     pub fn outbox_queued(&self, sink: &SinkId) -> Result<u64, StoreError> {
         self.read(|connection| {

@@ -80,6 +80,15 @@ impl Store {
         self.call(move |connection| write_down(connection, &change, None))
     }
 
+    /// The number of the revision that was accepted last.
+    pub fn latest_revision_number(&self) -> Result<Option<u64>, StoreError> {
+        self.read(|connection| {
+            let mut select = connection.prepare_cached("SELECT MAX(rev) FROM revisions")?;
+            let number: Option<i64> = select.query_row([], |row| row.get(0))?;
+            Ok(number.map(unsigned))
+        })
+    }
+
     /// The revision that was accepted last.
     pub fn latest_revision(&self) -> Result<Option<Revision>, StoreError> {
         self.read(|connection| {

@@ -12,6 +12,7 @@ use super::apply::Tally;
 use super::commit::{RowId, SinkId};
 use super::error::StoreError;
 use super::schema;
+use super::stats::StoreStats;
 
 /// Readers that are kept open between reads.
 const KEPT_READERS: usize = 4;
@@ -35,16 +36,19 @@ pub(super) struct Shared {
     dead: Mutex<u64>,
     closing: Mutex<bool>,
     closed: Condvar,
+    pub(super) stats: StoreStats,
 }
 
 struct SinkCount {
     waiting: u64,
+    /// Rows added since the store was opened.
+    queued: u64,
     newest: watch::Sender<RowId>,
 }
 
 impl Default for SinkCount {
     fn default() -> Self {
-        Self { waiting: 0, newest: watch::Sender::new(RowId::START) }
+        Self { waiting: 0, queued: 0, newest: watch::Sender::new(RowId::START) }
     }
 }
 
@@ -73,6 +77,7 @@ impl Shared {
             dead: Mutex::new(u64::try_from(dead).unwrap_or(0)),
             closing: Mutex::default(),
             closed: Condvar::new(),
+            stats: StoreStats::default(),
         })
     }
 
@@ -123,6 +128,7 @@ impl Shared {
         for (sink, change) in &tally.sinks {
             let count = sinks.entry(sink.clone()).or_default();
             count.waiting = count.waiting.saturating_add_signed(change.waiting);
+            count.queued += change.queued;
         }
         let mut dead = lock(&self.dead);
         *dead = dead.saturating_add_signed(tally.dead);
@@ -144,6 +150,18 @@ impl Shared {
 
     pub(super) fn waiting(&self, sink: &SinkId) -> u64 {
         lock(&self.sinks).get(sink).map_or(0, |count| count.waiting)
+    }
+
+    pub(super) fn queued(&self, sink: &SinkId) -> u64 {
+        lock(&self.sinks).get(sink).map_or(0, |count| count.queued)
+    }
+
+    /// A file that is not there has no size.
+    pub(super) fn size(&self) -> u64 {
+        let mut log = self.file.clone().into_os_string();
+        log.push("-wal");
+        let size = |file: &std::path::Path| std::fs::metadata(file).map_or(0, |m| m.len());
+        size(&self.file) + size(log.as_ref())
     }
 
     pub(super) fn waiting_sinks(&self) -> Vec<(SinkId, u64)> {

@@ -6,7 +6,7 @@
 //! what follows waits behind it. After an I/O error nothing is tried again (see `cure`).
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::mpsc;
@@ -118,9 +118,11 @@ impl Writer {
     fn write(&mut self, group: &mut Vec<Work>) -> Result<bool, StoreError> {
         let mut pause = FIRST_PAUSE;
         loop {
+            let begun = Instant::now();
             match self.attempt(group) {
                 Ok((tally, results)) => {
                     self.fail_at(Moment::Durable)?;
+                    self.count(group, begun.elapsed());
                     self.shared.heal();
                     self.shared.count(&tally);
                     for (work, committed) in group.drain(..).zip(results) {
@@ -134,6 +136,7 @@ impl Writer {
                 }
                 Err(error) => {
                     self.numbers.undo();
+                    self.shared.stats.failures.inc();
                     let Cure::Wait(what) = cure(&error) else { return Err(error) };
                     self.shared.ail(what, &error);
                     if self.shared.wait_or_close(pause) {
@@ -166,8 +169,21 @@ impl Writer {
             });
         }
         fail(faults.as_ref(), Moment::Written)?;
+        let begun = Instant::now();
         transaction.commit()?;
+        self.shared.stats.sync.took(begun.elapsed());
         Ok((tally, results))
+    }
+
+    /// Takes a durable group into the numbers.
+    fn count(&self, group: &[Work], took: Duration) {
+        let commits = group.iter().filter(|work| matches!(work, Work::Commit(..))).count();
+        if commits > 0 {
+            let stats = &self.shared.stats;
+            stats.commits.add(commits as u64);
+            stats.group.size(commits);
+            stats.write.took(took);
+        }
     }
 
     /// Moves the log into the database when it has grown, and gives free pages back.

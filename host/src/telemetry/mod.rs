@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod logs;
 pub mod metrics;
+pub mod process;
 
 /// An error with its causes, for the one place that shows it.
 pub fn words(error: &dyn std::error::Error) -> String {
