@@ -8,6 +8,7 @@ mod batches;
 mod brokers;
 mod clocks;
 mod commands;
+mod metrics;
 mod odoo;
 mod poison;
 mod push;

@@ -179,7 +179,11 @@ impl Settled {
             }
         }
         let dead = effects.dead.iter();
-        let dead = dead.map(|l| (l.stage.clone(), format!("{}: {}", l.code, l.detail)));
+        let dead = dead.map(|letter| {
+            let (code, detail) = (&letter.code, &letter.detail);
+            let words = if detail.is_empty() { code.clone() } else { format!("{code}: {detail}") };
+            (letter.stage.clone(), words)
+        });
         settled.rejected = dead.chain(effects.passed.iter().cloned()).collect();
         settled
     }
