@@ -42,8 +42,12 @@ pub(super) enum What<'a> {
         device: Option<&'a DeviceId>,
         dating: Dating,
     },
-    /// Whatever is due by the wall clock now; each acts at the time that it asked for.
-    WakeUp(Timestamp),
+    /// Whatever is due by the wall clock `now` and was asked for by `until`; each acts at the
+    /// time that it asked for.
+    WakeUp {
+        now: Timestamp,
+        until: Timestamp,
+    },
     /// The source was not heard from the first time until the second, by the wall clock.
     Deaf(Timestamp, Timestamp),
     /// The wall clock, where it may act: the source is connected and drained.
@@ -63,7 +67,7 @@ pub(super) struct Dating {
 /// What became of one input, or of a wake-up before it.
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
-    pub outputs: Vec<(Item, Identity)>,
+    pub outputs: Vec<Output>,
     /// Refused: the input itself, or a wake-up on its way.
     pub rejections: Vec<Rejection>,
     pub ignored: Vec<Rejection>,
@@ -71,6 +75,15 @@ pub(super) struct Outcome {
     pub ask: bool,
     /// More than a minute earlier than the key's last step: seen by no detector.
     pub late: bool,
+}
+
+/// An item that a step gave.
+#[derive(Debug)]
+pub(super) struct Output {
+    pub item: Item,
+    pub identity: Identity,
+    /// A wake-up's, also of one that acted on the way to an input.
+    pub woken: bool,
 }
 
 /// The stage that steps.
@@ -176,8 +189,8 @@ impl Stepper<'_> {
                     (at, at, false)
                 }
             }
-            What::WakeUp(now) => {
-                let due = now.minus_ms(lag).minus_ms(super::keys::GRACE_MS);
+            What::WakeUp { now, until } => {
+                let due = now.minus_ms(lag).minus_ms(super::keys::GRACE_MS).min(until);
                 (due, due, false)
             }
             What::Deaf(from, until) => match row {
@@ -213,7 +226,7 @@ impl Stepper<'_> {
                 });
             }
         }
-        if matches!(input.what, What::WakeUp(_)) {
+        if matches!(input.what, What::WakeUp { .. }) {
             return Next::Nothing;
         }
         Next::Turn(Turn {
@@ -243,7 +256,7 @@ impl Stepper<'_> {
                     retained: turn.retained,
                     state: turn.state.as_deref(),
                     input: match turn.call {
-                        Call::Timer | Call::Input(What::WakeUp(_)) => DetectInput::Timer,
+                        Call::Timer | Call::Input(What::WakeUp { .. }) => DetectInput::Timer,
                         Call::Input(What::Item { item, .. }) => DetectInput::Item(item),
                         Call::Input(What::Message { message, device, .. }) => {
                             DetectInput::Message(message, device)
@@ -281,7 +294,8 @@ impl Stepper<'_> {
         for (output, item) in step.outputs.into_iter().enumerate() {
             let place = (self.bridge, self.pipeline, &*self.stage.name);
             let identity = Identity::new(place, &turn.key, turn.at, ordinal, output);
-            outcome.outputs.push((item, identity));
+            let woken = matches!(turn.call, Call::Timer);
+            outcome.outputs.push(Output { item, identity, woken });
         }
         outcome.ignored.extend(step.ignored);
         outcome.ask |= step.ask;

@@ -24,13 +24,21 @@ pub(super) struct Job {
     pub bound: Option<Arc<Bound>>,
 }
 
-/// Finds source and devices of a message.
+/// Finds source and devices of a message; `told` is the device that it is of, where something
+/// other than its topic says so.
 ///
 /// # Errors
 /// The reason for which it is filtered.
-pub(super) fn route(plan: &Plan, message: &Arc<Message>) -> Result<Routed, Reason> {
+pub(super) fn route(
+    plan: &Plan,
+    message: &Arc<Message>,
+    told: Option<&DeviceId>,
+) -> Result<Routed, Reason> {
     let broker = &*message.id.source;
-    let bound: Vec<_> = plan.directory.find(broker, &message.topic).into_iter().cloned().collect();
+    let bound: Vec<_> = match told {
+        Some(device) => plan.directory.get(device).into_iter().cloned().collect(),
+        None => plan.directory.find(broker, &message.topic).into_iter().cloned().collect(),
+    };
     for (index, source) in plan.file.sources.iter().enumerate() {
         if *source.broker != *broker {
             continue;
@@ -46,7 +54,11 @@ pub(super) fn route(plan: &Plan, message: &Arc<Message>) -> Result<Routed, Reaso
         if message.retained && source.retained == Retained::Ignore {
             return Err("retained");
         }
-        let captures = captures.filter(|_| fixed).unwrap_or_default();
+        let mut captures = captures.filter(|_| fixed).unwrap_or_default();
+        if let Some(device) = told {
+            captures.retain(|(name, _)| &**name != "device");
+            captures.push(("device".into(), device.as_str().to_owned()));
+        }
         let mut routed = Routed { message: message.clone(), bound, captures, source: index };
         if routed.bound.is_empty()
             && let Some(device) = routed.captured_device()
@@ -224,6 +236,7 @@ pub(super) fn claim(
             qos: message.qos,
             retained,
             message: Some(job.message),
+            woken: None,
             position: Position {
                 input: job.message,
                 stage: plan.rank(&stage.stage.name),

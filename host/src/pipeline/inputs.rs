@@ -25,6 +25,8 @@ pub(super) struct Inputs<'a> {
 pub(super) struct Origin<'a> {
     /// Index in the batch; `None`: a wake-up or a change caused it.
     pub(super) message: Option<usize>,
+    /// The key whose wake-up led here.
+    pub(super) woken: Option<Arc<str>>,
     pub(super) routed: Option<&'a Routed>,
     pub(super) bound: Option<&'a Arc<Bound>>,
     pub(super) received_at: Option<Timestamp>,
@@ -76,6 +78,7 @@ impl<'a> Inputs<'a> {
         };
         self.origins.push(Origin {
             message: item.message,
+            woken: item.woken.clone(),
             routed: r,
             bound: item.bound.as_ref(),
             received_at: Some(item.received_at),
@@ -123,6 +126,7 @@ impl<'a> Inputs<'a> {
             };
             self.origins.push(Origin {
                 message: Some(message),
+                woken: None,
                 routed: Some(routed),
                 bound,
                 received_at: Some(message_in.received_at),

@@ -26,6 +26,8 @@ pub struct Emitted {
     pub retained: bool,
     /// Index in the batch of the message it follows from; `None`: a wake-up.
     pub message: Option<usize>,
+    /// The key whose wake-up it follows from, though that may have acted on the way to a message.
+    pub woken: Option<Arc<str>>,
     pub position: Position,
     /// Fixed for what a detector emits; a parser's items get theirs when a sink takes them.
     pub identity: Option<Identity>,

@@ -71,9 +71,11 @@ impl StageKeys {
         all
     }
 
-    /// When the next wake-up is due by the wall clock.
-    pub(super) fn next_due(&self) -> Option<Timestamp> {
-        self.wakes.first().map(|(due, _)| *due)
+    /// When the next wake-up that was asked for by `until` is due by the wall clock.
+    pub(super) fn next_due(&self, until: Timestamp) -> Option<Timestamp> {
+        let asked =
+            |key| self.rows.get(key).and_then(|row| row.wake_at).is_some_and(|w| w <= until);
+        self.wakes.iter().find(|(_, key)| asked(key)).map(|(due, _)| *due)
     }
 
     /// Keys whose wake-ups are due by the wall clock at `now` and for which `may` says yes, at

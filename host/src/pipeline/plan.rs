@@ -3,7 +3,7 @@
 //! Built from a pipeline file, the loaded modules and the devices; everything that could be
 //! wrong is found here, all at once. Start, reload and push take this one path.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::directory::Directory;
@@ -194,6 +194,14 @@ impl Plan {
             s.topics.iter().any(|t| t.matches(topic))
                 || s.devices && !self.directory.find(broker, topic).is_empty()
         })
+    }
+
+    /// Whether all brokers that may bring messages of a device are among `heard`.
+    pub fn is_heard(&self, device: Option<&DeviceId>, heard: &BTreeSet<Arc<str>>) -> bool {
+        match device.and_then(|d| self.directory.get(d)) {
+            Some(bound) => bound.brokers.iter().all(|b| heard.contains(b)),
+            None => self.file.sources.iter().all(|s| heard.contains(&s.broker)),
+        }
     }
 
     /// Whether messages of a device come from `broker`; of a device that is not

@@ -13,7 +13,7 @@ use super::marks::Marks;
 use super::plan::Plan;
 use super::worker::Worker;
 use crate::broker::{LinkEvent, Received, Ticket};
-use crate::message::{DeviceId, Message, Publication, Timestamp};
+use crate::message::{Message, Publication, Timestamp};
 use crate::store::{Commit, Mark, Store, StoreError};
 use crate::telemetry::clock;
 
@@ -39,8 +39,12 @@ pub trait Observer: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn<'a> {
     Messages,
-    /// Wake-ups that were due by the clock alone.
-    Clock,
+    /// Wake-ups that were due by the clock alone, of devices whose brokers were `heard`:
+    /// connected and drained.
+    Clock {
+        now: Timestamp,
+        heard: &'a BTreeSet<Arc<str>>,
+    },
     /// A source was not heard between two times of the wall clock.
     Deaf {
         broker: &'a str,
@@ -69,10 +73,14 @@ pub struct Observed<'a> {
     pub took: Duration,
 }
 
+/// A look at what a pipeline remembers, between two turns.
+type Visit = Box<dyn FnOnce(&Worker) + Send>;
+
 enum Entry {
     Message(Received, Held),
     Link(Arc<str>, LinkEvent),
     Apply(Arc<Plan>, SyncSender<()>),
+    Visit(Visit),
     Stop,
 }
 
@@ -201,6 +209,12 @@ impl Shard {
         let _gone = wait.recv();
     }
 
+    /// Runs `visit` on the pipeline's thread, after all messages before it and before all that
+    /// come later; it should be quick. One that never runs is dropped.
+    pub fn visit(&self, visit: impl FnOnce(&Worker) + Send + 'static) {
+        self.queue.push(Entry::Visit(Box::new(visit)));
+    }
+
     /// Ends the thread after all messages before it, and waits for that.
     pub fn stop(&self) {
         self.queue.push(Entry::Stop);
@@ -302,6 +316,7 @@ impl Thread {
                 self.commit(Turn::Plan { now }, effects, Owed::default(), &[], 0, start);
                 let _nobody_waits = done.send(());
             }
+            Entry::Visit(visit) => visit(&self.worker),
             Entry::Stop => return false,
         }
         true
@@ -384,16 +399,11 @@ impl Thread {
             return;
         }
         let start = Instant::now();
-        let links = &self.links;
-        let heard = |plan: &Plan, device: Option<&DeviceId>| {
-            let fine = |broker: &Arc<str>| links.get(broker).is_some_and(|l| l.up && l.drained);
-            match device.and_then(|d| plan.directory.get(d)) {
-                Some(bound) => bound.brokers.iter().all(fine),
-                None => plan.file.sources.iter().all(|s| fine(&s.broker)),
-            }
-        };
-        let effects = self.worker.wake(now, &heard);
-        self.commit(Turn::Clock, effects, Owed::default(), &[], 0, start);
+        let links = self.links.iter().filter(|(_, link)| link.up && link.drained);
+        let heard: BTreeSet<Arc<str>> = links.map(|(broker, _)| broker.clone()).collect();
+        let effects = self.worker.wake(now, &|plan, device| plan.is_heard(device, &heard));
+        let turn = Turn::Clock { now, heard: &heard };
+        self.commit(turn, effects, Owed::default(), &[], 0, start);
     }
 
     fn patience(&self) -> Duration {

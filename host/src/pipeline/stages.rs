@@ -1,6 +1,6 @@
 //! The stages of a worker, one call of a module for each and batch.
 
-use super::detect::{Outcome, StepInput, Stepper};
+use super::detect::{Outcome, Output, StepInput, Stepper};
 use super::effects::{Effects, Fate, letter};
 use super::ingest;
 use super::inputs::{Inputs, Origin};
@@ -156,6 +156,7 @@ impl Worker {
             .enumerate()
             .map(|(input, i)| Origin {
                 message: None,
+                woken: None,
                 routed: None,
                 bound: i.device.as_ref().and_then(|d| plan.directory.get(d)),
                 received_at: now,
@@ -207,7 +208,8 @@ fn collect(
     let stage = &detector.stage;
     let mut found = Vec::new();
     for ((origin, input), outcome) in origins.iter().zip(inputs).zip(outcomes) {
-        for (output, (item, identity)) in outcome.outputs.into_iter().enumerate() {
+        for (index, output) in outcome.outputs.into_iter().enumerate() {
+            let Output { item, identity, woken } = output;
             let device = match &item {
                 Item::Reading(r) => r.device.clone(),
                 Item::Event(e) => e.device.clone(),
@@ -229,10 +231,11 @@ fn collect(
                 qos: origin.qos,
                 retained: false,
                 message: origin.message,
+                woken: if woken { Some(identity.key.clone()) } else { origin.woken.clone() },
                 position: Position {
                     input: origin.input,
                     stage: plan.rank(&stage.name),
-                    output: found.len() + output,
+                    output: found.len() + index,
                 },
                 identity: Some(identity),
             });
@@ -251,7 +254,12 @@ fn collect(
             let build = || {
                 let message = origin.routed.map(|r| &r.message);
                 let module = Some(&stage.module);
-                letter(plan, &stage.name, module, &rejection, message, input.device.clone())
+                let device = input.device.clone();
+                let mut letter = letter(plan, &stage.name, module, &rejection, message, device);
+                if let (None, Some(at)) = (message, origin.received_at) {
+                    letter.at = at;
+                }
+                letter
             };
             match origin.message {
                 Some(i) => effects.reject(stage.on_reject, &stage.name, i, &rejection, build),

@@ -18,10 +18,11 @@ use super::plan::Plan;
 use super::runner::Runner;
 use crate::config::pipeline::KeyPart;
 use crate::message::{DeviceId, Message, Timestamp};
-use crate::store::KeyRow;
+use crate::store::{KeyRow, StoredKey};
 
 /// Wake-ups that one turn of the clock works off.
 const DUE_AT_ONCE: usize = 1_000;
+const FOREVER: Timestamp = Timestamp(u64::MAX);
 
 /// A pipeline's plan with its instances and what it remembers.
 #[derive(Debug)]
@@ -57,6 +58,16 @@ impl Worker {
 
     pub fn plan(&self) -> &Arc<Plan> {
         &self.plan
+    }
+
+    /// All that it remembers now, in order of stage and key.
+    pub fn rows(&self) -> Vec<StoredKey> {
+        let mut stages: Vec<_> = self.keys.iter().collect();
+        stages.sort_by_key(|(stage, _)| *stage);
+        let rows = stages.into_iter().flat_map(|(stage, keys)| {
+            keys.all().into_iter().map(|(key, row)| (stage.clone(), key, row.clone()))
+        });
+        rows.collect()
     }
 
     /// Keeps an instance whose stage runs the same module under the same limits.
@@ -164,7 +175,13 @@ impl Worker {
 
     /// When the wall clock alone makes the next wake-up act.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.plan.detectors.iter().filter_map(|d| self.keys.get(&d.stage.name)?.next_due()).min()
+        self.next_due_until(FOREVER)
+    }
+
+    /// The same of those that were asked for by `until`.
+    pub fn next_due_until(&self, until: Timestamp) -> Option<Timestamp> {
+        let detectors = self.plan.detectors.iter();
+        detectors.filter_map(|d| self.keys.get(&d.stage.name)?.next_due(until)).min()
     }
 
     /// Lets wake-ups act that are due by the wall clock, of keys for which `heard` says that
@@ -174,18 +191,31 @@ impl Worker {
         now: Timestamp,
         heard: &dyn Fn(&Plan, Option<&DeviceId>) -> bool,
     ) -> Effects {
+        self.wake_until(now, FOREVER, heard)
+    }
+
+    /// The same, but only what was asked for by `until`.
+    pub fn wake_until(
+        &mut self,
+        now: Timestamp,
+        until: Timestamp,
+        heard: &dyn Fn(&Plan, Option<&DeviceId>) -> bool,
+    ) -> Effects {
         let plan = self.plan.clone();
         let mut effects = Effects::default();
         for (index, detector) in plan.detectors.iter().enumerate() {
             let keys = self.keys.entry(detector.stage.name.clone()).or_default();
             let mut inputs = Vec::new();
-            for key in keys.due(now, DUE_AT_ONCE, |row| heard(&plan, row.device.as_ref())) {
+            let acts = |row: &KeyRow| {
+                row.wake_at.is_some_and(|at| at <= until) && heard(&plan, row.device.as_ref())
+            };
+            for key in keys.due(now, DUE_AT_ONCE, acts) {
                 let Some(row) = keys.get(&key) else { continue };
                 let bound = row.device.as_ref().and_then(|d| plan.directory.get(d));
                 inputs.push(StepInput {
                     device: row.device.clone(),
                     settings: settings_of(detector, index, bound),
-                    what: What::WakeUp(now),
+                    what: What::WakeUp { now, until },
                     key,
                 });
             }
@@ -197,12 +227,17 @@ impl Worker {
 
     /// Works off one batch. Fates line up with messages.
     pub fn batch(&mut self, messages: &[Arc<Message>]) -> Effects {
+        self.batch_of(messages, &[])
+    }
+
+    /// The same, where `told` may say whose each message is, whatever its topic.
+    pub fn batch_of(&mut self, messages: &[Arc<Message>], told: &[Option<DeviceId>]) -> Effects {
         let plan = self.plan.clone();
         let mut effects =
             Effects { fates: vec![Fate::Committed; messages.len()], ..Effects::default() };
         let mut routed: Vec<Option<Routed>> = Vec::with_capacity(messages.len());
         for (index, message) in messages.iter().enumerate() {
-            match ingest::route(&plan, message) {
+            match ingest::route(&plan, message, told.get(index).and_then(Option::as_ref)) {
                 Ok(r) => routed.push(Some(r)),
                 Err(reason) => {
                     effects.filter(index, reason);
