@@ -96,7 +96,9 @@ mod parser;
 pub mod quantity;
 mod settings;
 mod sink;
+mod template;
 pub mod testing;
+pub mod time;
 mod validator;
 
 #[cfg(test)]
@@ -112,6 +114,7 @@ pub use sink::{
     Conclusion, Content, Delivery, Device, Encoding, Escaping, Origin, Outcome, Part, Plan,
     Request, Response, Sink, Verdict,
 };
+pub use template::{Missing, Template};
 pub use validator::Validator;
 
 pub use {schemars, serde, serde_json};

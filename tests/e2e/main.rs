@@ -10,6 +10,7 @@ mod clocks;
 mod commands;
 mod metrics;
 mod odoo;
+mod odoo_records;
 mod poison;
 mod push;
 mod reachability;

@@ -4,6 +4,7 @@
 //! decimals in binary leave a tail of digits that nobody measured.
 
 use serde::Serialize;
+use tapline_sdk::time::rfc3339;
 use uuid::Uuid;
 
 use crate::run::Run;
@@ -150,19 +151,6 @@ pub(crate) fn session_id(key: &str, started_at: u64) -> Uuid {
     Uuid::new_v5(&SESSIONS, format!("{started_at} {key}").as_bytes())
 }
 
-/// RFC 3339 in UTC with milliseconds.
-pub(crate) fn rfc3339(ms: u64) -> String {
-    /// The end of the year 9999, the last that RFC 3339 can say.
-    const LAST: u64 = 253_402_300_799_999;
-    let format = time::macros::format_description!(
-        "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z"
-    );
-    time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms.min(LAST)) * 1_000_000)
-        .ok()
-        .and_then(|at| at.format(format).ok())
-        .unwrap_or_default()
-}
-
 fn seconds(ms: u64) -> f64 {
     ms as f64 / 1000.0
 }
@@ -185,13 +173,6 @@ mod tests {
             assert_eq!(serde_json::to_string(&tidy(value)).unwrap(), expected);
         }
         assert!(tidy(f64::INFINITY).is_finite());
-    }
-
-    #[test]
-    fn says_times_in_utc_with_milliseconds_and_survives_absurd_ones() {
-        assert_eq!(rfc3339(1_770_925_218_007), "2026-02-12T19:40:18.007Z");
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(u64::MAX), "9999-12-31T23:59:59.999Z");
     }
 
     #[test]

@@ -107,6 +107,8 @@ pub struct Endpoint {
     pub timeout: Duration,
     /// The other side keeps to the order within one request.
     pub in_order: bool,
+    /// A module may have the key put into a body, as JSON-RPC needs it.
+    pub key_in_body: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -59,7 +59,6 @@ pub(super) struct Http {
     client: reqwest::Client,
     endpoint: Arc<Endpoint>,
     base: String,
-    body_secrets: Vec<(String, Secret)>,
 }
 
 /// A client that follows no redirect and takes no proxy from the environment. With `ca` it
@@ -109,13 +108,10 @@ impl Http {
     ///
     /// # Errors
     /// In words for a person: no URL, an authority that cannot be read.
-    pub(super) fn new(
-        endpoint: Arc<Endpoint>,
-        body_secrets: Vec<(String, Secret)>,
-    ) -> Result<Self, String> {
+    pub(super) fn new(endpoint: Arc<Endpoint>) -> Result<Self, String> {
         let Some(base) = endpoint.url.clone() else { return Err("no endpoint".into()) };
         let client = client(endpoint.ca.as_deref(), endpoint.connect_timeout, endpoint.timeout)?;
-        Ok(Self { client, endpoint, base: base.trim_end_matches('/').to_owned(), body_secrets })
+        Ok(Self { client, endpoint, base: base.trim_end_matches('/').to_owned() })
     }
 
     fn build(&self, request: Request) -> Result<reqwest::RequestBuilder, Rejection> {
@@ -176,18 +172,31 @@ impl Http {
             match part {
                 Part::Bytes(bytes) => body.extend_from_slice(&bytes),
                 Part::Secret { name, escaping } => {
-                    let secret = self.body_secrets.iter().find(|(known, _)| *known == name);
-                    let Some((_, secret)) = secret else {
-                        return Err(Rejection::new(
-                            "forbidden-request",
-                            format!("the endpoint declares no secret `{name}` for bodies"),
-                        ));
-                    };
-                    body.extend_from_slice(escape(secret.reveal(), escaping).as_bytes());
+                    let value = self.value(&name)?;
+                    body.extend_from_slice(escape(value, escaping).as_bytes());
                 }
             }
         }
         Ok(body)
+    }
+
+    /// What the endpoint gives for bodies under this name.
+    fn value(&self, name: &str) -> Result<&str, Rejection> {
+        let endpoint = &self.endpoint;
+        let forbidden = |remedy: &str| {
+            let what = format!("endpoint `{}` has no `{name}` for bodies: {remedy}", endpoint.name);
+            Rejection::new("forbidden-request", what)
+        };
+        let value = match name {
+            "database" => endpoint.database.as_deref(),
+            "login" => endpoint.login.as_deref(),
+            "key" if !endpoint.key_in_body => {
+                return Err(forbidden("set `key_in_body = true` if its protocol needs that"));
+            }
+            "key" => endpoint.key.as_ref().map(Secret::reveal),
+            _ => return Err(forbidden("there are `database`, `login` and `key`")),
+        };
+        value.ok_or_else(|| forbidden("set it in the endpoint"))
     }
 
     async fn exchange(&self, request: Request) -> Result<Response, SendError> {
@@ -214,12 +223,8 @@ impl Http {
 
     /// An endpoint that echoes a secret must not hand it to a module, a log or a dead letter.
     fn censor(&self, mut response: Response) -> Response {
-        let secrets = self
-            .endpoint
-            .key
-            .iter()
-            .chain(self.endpoint.headers.iter().map(|(_, value)| value))
-            .chain(self.body_secrets.iter().map(|(_, value)| value));
+        let secrets =
+            self.endpoint.key.iter().chain(self.endpoint.headers.iter().map(|(_, value)| value));
         for secret in secrets.map(Secret::reveal).filter(|secret| secret.len() >= 4) {
             if contains(&response.body, secret.as_bytes()) {
                 // Only text echoes a secret; other bodies stay as they are.

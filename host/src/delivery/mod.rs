@@ -268,7 +268,7 @@ fn open(plan: &SinkPlan) -> Channel {
         Way::Publish(publisher) => return Channel::Publish(publisher.clone()),
         Way::Http(way) => way,
     };
-    match Http::new(way.endpoint.clone(), way.body_secrets.clone()) {
+    match Http::new(way.endpoint.clone()) {
         Ok(http) => exchanger(plan, way, Arc::new(http)),
         Err(reason) => Channel::Closed(reason),
     }

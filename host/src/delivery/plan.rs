@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::pipeline::Batch;
-use crate::config::site::{Endpoint, Secret};
+use crate::config::site::Endpoint;
 use crate::message::{Item, Publication};
 use crate::module::sink::{Conclusion, Delivery, Encoding, Response};
 use crate::store::{ModuleTag, NewDelivery, SinkId};
@@ -39,8 +39,6 @@ pub enum Way {
 pub struct HttpWay {
     pub encoders: Arc<dyn Encoders>,
     pub endpoint: Arc<Endpoint>,
-    /// Secrets that the endpoint declares for bodies, by name.
-    pub body_secrets: Vec<(String, Secret)>,
 }
 
 /// Makes encoders: a fresh one at the start and after each failure.
@@ -117,9 +115,7 @@ impl SinkPlan {
     /// Claims that a running sink need not be replaced by this plan.
     pub(super) fn equals(&self, running: &Self) -> bool {
         let same_way = match (&self.way, &running.way) {
-            (Way::Http(new), Way::Http(old)) => {
-                new.endpoint == old.endpoint && new.body_secrets == old.body_secrets
-            }
+            (Way::Http(new), Way::Http(old)) => new.endpoint == old.endpoint,
             (Way::Publish(new), Way::Publish(old)) => Arc::ptr_eq(new, old),
             _ => false,
         };

@@ -90,7 +90,6 @@ fn of_stage(pipeline: &Arc<str>, sink: &SinkStage, stats: Arc<StageStats>) -> Si
                 stats,
             }),
             endpoint: sink.endpoint.clone(),
-            body_secrets: Vec::new(),
         }),
         batch: sink.batch,
         module: Some(ModuleTag {

@@ -1,5 +1,5 @@
-//! A stand-in for Odoo: takes events as our event endpoint does, keeps records, and fails on
-//! demand.
+//! A stand-in for Odoo: takes events as our event endpoint and a webhook do, records by
+//! `load()` over `/jsonrpc` and `/json/2`, and fails on demand.
 //!
 //! For `tapline demo` and tests, never for production. Neighbours: none; it speaks HTTP and
 //! knows nothing of the program's other parts. Invariant: it judges by what came over the
@@ -7,10 +7,12 @@
 
 mod behaviour;
 mod books;
+mod remote;
 mod serve;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -18,9 +20,11 @@ use tokio::sync::watch;
 
 pub use behaviour::{Behaviour, Refusal};
 pub use books::{ReceivedEvent, SessionRecord};
+pub use remote::Fields;
 
 use behaviour::Script;
 use books::Books;
+use remote::Shelf;
 use serve::Listening;
 
 /// What the stand-in asks of its callers.
@@ -32,11 +36,24 @@ pub struct StandInOptions {
     pub key: Option<String>,
     /// What `X-Odoo-Database` must say.
     pub database: Option<String>,
+    /// The user that `/jsonrpc` lets in, with the key.
+    pub login: Option<String>,
+    /// The major version, which decides what is spoken.
+    pub version: u16,
+    /// The name of the only webhook.
+    pub hook: String,
 }
 
 impl Default for StandInOptions {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 0).into(), key: None, database: None }
+        Self {
+            listen: (Ipv4Addr::LOCALHOST, 0).into(),
+            key: None,
+            database: None,
+            login: None,
+            version: 18,
+            hook: "2f1d7b1c-hook".into(),
+        }
     }
 }
 
@@ -60,6 +77,7 @@ pub(crate) struct State {
     pub(crate) books: Books,
     pub(crate) script: Script,
     pub(crate) requests: u64,
+    pub(crate) shelf: Shelf,
 }
 
 impl StandIn {
@@ -154,6 +172,16 @@ impl StandIn {
     /// The number of requests for events so far, whatever became of them.
     pub fn requests(&self) -> u64 {
         self.room.lock().requests
+    }
+
+    /// What `load()` has written to a model, by external id.
+    pub fn loaded(&self, model: &str) -> BTreeMap<String, Fields> {
+        self.room.lock().shelf.of(model)
+    }
+
+    /// How often somebody logged in by `/jsonrpc`.
+    pub fn logins(&self) -> u64 {
+        self.room.lock().shelf.logins
     }
 
     /// Changes with each request that has been dealt with.

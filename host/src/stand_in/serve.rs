@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Extension, State};
+use axum::extract::{DefaultBodyLimit, Extension, Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{Html, IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::Room;
 use super::behaviour::Behaviour;
 use super::books::{Entered, ReceivedEvent};
+use super::remote;
 
 /// Connections at a time; more than any test or demo opens.
 const CONNECTIONS: usize = 256;
@@ -81,6 +82,9 @@ async fn serve(stream: TcpStream, room: Arc<Room>) {
     let cut = CancellationToken::new();
     let router = axum::Router::new()
         .route("/ows/iot/event", post(event))
+        .route("/jsonrpc", post(json_rpc))
+        .route("/json/2/{model}/{method}", post(json_2))
+        .route("/web/hook/{hook}", post(web_hook))
         .route("/", get(overview))
         .route("/records", get(records))
         .route("/events", get(events))
@@ -102,14 +106,69 @@ async fn event(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    answer(&room, &cut, refused(&room, &headers), || take(&room, &body)).await
+}
+
+/// JSON-RPC carries its key in the body, so the headers say nothing.
+async fn json_rpc(
+    State(room): State<Arc<Room>>,
+    Extension(Cut(cut)): Extension<Cut>,
+    body: Bytes,
+) -> Response {
+    let gone = (room.options.version >= 22).then(|| page(404, "Not Found"));
+    answer(&room, &cut, gone, || Json(remote::json_rpc(&room, &body)).into_response()).await
+}
+
+async fn json_2(
+    State(room): State<Arc<Room>>,
+    Extension(Cut(cut)): Extension<Cut>,
+    Path((model, method)): Path<(String, String)>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let missing = (room.options.version < 19).then(|| page(404, "Not Found"));
+    let refused = missing.or_else(|| refused(&room, &headers));
+    answer(&room, &cut, refused, || match remote::json_2(&room, &model, &method, &body) {
+        Ok(value) => Json(value).into_response(),
+        Err((name, message)) => error(500, name, &message),
+    })
+    .await
+}
+
+async fn web_hook(
+    State(room): State<Arc<Room>>,
+    Extension(Cut(cut)): Extension<Cut>,
+    Path(hook): Path<String>,
+    body: Bytes,
+) -> Response {
+    let unknown = (room.options.hook != hook)
+        .then(|| (StatusCode::NOT_FOUND, Json(json!({"status": "error"}))).into_response());
+    answer(&room, &cut, unknown, || {
+        // A webhook gives no reason, and no results.
+        if take(&room, &body).status().is_success() {
+            Json(json!({"status": "ok"})).into_response()
+        } else {
+            (StatusCode::INTERNAL_SERVER_ERROR, Json(json!({"status": "error"}))).into_response()
+        }
+    })
+    .await
+}
+
+/// Counts a request and answers it: as the script says, else with a refusal, else by acting.
+async fn answer(
+    room: &Room,
+    cut: &CancellationToken,
+    refused: Option<Response>,
+    act: impl Fn() -> Response,
+) -> Response {
     let behaviour = {
         let mut state = room.lock();
         state.requests += 1;
         state.script.next()
     };
-    let answer = match refused(&room, &headers) {
+    let answer = match refused {
         Some(answer) => answer,
-        None => meet(behaviour, &room, &cut, &body).await,
+        None => meet(behaviour, room, cut, act).await,
     };
     room.changed();
     answer
@@ -130,9 +189,14 @@ fn refused(room: &Room, headers: &HeaderMap) -> Option<Response> {
     None
 }
 
-async fn meet(behaviour: Behaviour, room: &Room, cut: &CancellationToken, body: &[u8]) -> Response {
+async fn meet(
+    behaviour: Behaviour,
+    room: &Room,
+    cut: &CancellationToken,
+    act: impl Fn() -> Response,
+) -> Response {
     match behaviour {
-        Behaviour::Normal => take(room, body),
+        Behaviour::Normal => act(),
         Behaviour::Status { status, name, retry_after } => {
             let mut answer = error(status, &name, "as the script says");
             if let Some(seconds) = retry_after {
@@ -152,11 +216,11 @@ async fn meet(behaviour: Behaviour, room: &Room, cut: &CancellationToken, body: 
         }
         Behaviour::CutBefore => hang_up(room, cut).await,
         Behaviour::CutAfterCommit => {
-            take(room, body);
+            act();
             hang_up(room, cut).await
         }
         Behaviour::Huge(bytes) => {
-            take(room, body);
+            act();
             "x".repeat(bytes).into_response()
         }
     }

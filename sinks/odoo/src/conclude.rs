@@ -11,13 +11,49 @@ use tapline_sdk::prelude::*;
 use crate::body::{Body, excerpt};
 use crate::fault::{Blame, Fault};
 
+/// What a success says of the deliveries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expected {
+    /// One result per event by its id, or none at all where all is well.
+    Results,
+    /// Nothing beside the status: a webhook.
+    Nothing,
+}
+
 /// The outcome of one exchange; `path` is where the events went, for the reasons.
-pub(crate) fn outcome(path: &str, deliveries: &[Delivery], response: &Response) -> Outcome {
+pub(crate) fn outcome(
+    path: &str,
+    deliveries: &[Delivery],
+    response: &Response,
+    expected: Expected,
+) -> Outcome {
+    judge(path, deliveries, response, &|body, wait| match (body, expected) {
+        (Body::Empty, _) => Outcome::Verdicts(vec![Verdict::Delivered; deliveries.len()]),
+        (Body::Json(answer), Expected::Results) => results(deliveries, &answer, wait),
+        (Body::Json(_) | Body::Text(_), Expected::Nothing) => {
+            Outcome::Verdicts(vec![Verdict::Delivered; deliveries.len()])
+        }
+        (Body::Text(text), Expected::Results) => Outcome::Pause(format!(
+            "`{path}` answered `{text}`, which is neither JSON nor empty: that is not the event \
+             endpoint of Odoo"
+        )),
+        (Body::Broken | Body::Page(_), _) => Outcome::Retry(wait),
+    })
+}
+
+/// The outcome of one exchange, where `read` says what the body of a success means: one
+/// without a fault, unwrapped from JSON-RPC.
+pub(crate) fn judge(
+    path: &str,
+    deliveries: &[Delivery],
+    response: &Response,
+    read: &dyn Fn(Body, u32) -> Outcome,
+) -> Outcome {
     let wait = retry_after(response);
     let body = Body::read(response);
     let again = || Outcome::Verdicts(vec![Verdict::Retry(wait); deliveries.len()]);
     match response.status {
-        200..=299 => success(path, deliveries, body, wait),
+        200..=299 => success(path, deliveries, body, wait, read),
         status @ 300..=399 => Outcome::Pause(redirect(path, status, response)),
         408 | 409 | 425 | 429 | 502 | 503 | 504 => Outcome::Retry(wait),
         status => {
@@ -41,29 +77,30 @@ pub(crate) fn outcome(path: &str, deliveries: &[Delivery], response: &Response) 
     }
 }
 
-fn success(path: &str, deliveries: &[Delivery], body: Body, wait: u32) -> Outcome {
-    let all = |verdict: Verdict| Outcome::Verdicts(vec![verdict; deliveries.len()]);
+fn success(
+    path: &str,
+    deliveries: &[Delivery],
+    body: Body,
+    wait: u32,
+    read: &dyn Fn(Body, u32) -> Outcome,
+) -> Outcome {
     let answer = match body {
-        Body::Empty => return all(Verdict::Delivered),
-        Body::Broken => return all(Verdict::Retry(wait)),
+        Body::Broken => {
+            return Outcome::Verdicts(vec![Verdict::Retry(wait); deliveries.len()]);
+        }
         Body::Page(title) => {
             return Outcome::Pause(format!(
                 "`{path}` answered with a web page (`{title}`) instead of JSON: the database name \
                  or the URL of the endpoint is wrong, or a login page stands before Odoo"
             ));
         }
-        Body::Text(text) => {
-            return Outcome::Pause(format!(
-                "`{path}` answered `{text}`, which is neither JSON nor empty: that is not the \
-                 event endpoint of Odoo"
-            ));
-        }
+        Body::Empty | Body::Text(_) => return read(body, wait),
         Body::Json(answer) => answer,
     };
     if let Some(fault) = Fault::of(&answer, false) {
         return blamed_on(fault.blame(), &fault, path, deliveries, wait);
     }
-    // A route of `type="json"` wraps what the endpoint says.
+    // `/jsonrpc` and routes of `type="json"` wrap what is said.
     let answer = match answer {
         Value::Object(mut fields)
             if !fields.contains_key("results") && fields.contains_key("result") =>
@@ -75,10 +112,17 @@ fn success(path: &str, deliveries: &[Delivery], body: Body, wait: u32) -> Outcom
     if let Some(fault) = Fault::of(&answer, false) {
         return blamed_on(fault.blame(), &fault, path, deliveries, wait);
     }
-    match &answer {
-        Value::Bool(false) => Outcome::Pause(format!(
+    if answer == Value::Bool(false) {
+        return Outcome::Pause(format!(
             "`{path}` answered `false`: Odoo does not accept the credentials of the endpoint"
-        )),
+        ));
+    }
+    read(Body::Json(answer), wait)
+}
+
+fn results(deliveries: &[Delivery], answer: &Value, wait: u32) -> Outcome {
+    let all = |verdict: Verdict| Outcome::Verdicts(vec![verdict; deliveries.len()]);
+    match answer {
         Value::Object(fields) => match fields.get("results") {
             None => all(Verdict::Delivered),
             Some(Value::Array(results)) => Outcome::Verdicts(verdicts(deliveries, results, wait)),
@@ -213,7 +257,7 @@ fn words(body: &Body) -> String {
 
 /// The wait that was asked for, or a second. Inside a 200 the host takes a retry without a
 /// wait for one of the ten tries of an event; with one, for what it is: not now.
-fn a_moment(wait: u32) -> u32 {
+pub(crate) fn a_moment(wait: u32) -> u32 {
     if wait == 0 { 1000 } else { wait }
 }
 

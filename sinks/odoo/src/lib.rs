@@ -1,110 +1,86 @@
-//! Speaks to Odoo: session events to the endpoint that the Tapline addon offers
-//! (`POST /ows/iot/event`), and back from its answer to what became of each event.
+//! Speaks to Odoo: events to the endpoint that the Tapline addon offers
+//! (`POST /ows/iot/event`), records by `load()` over `/json/2` or `/jsonrpc`, or single events
+//! to a webhook; and back from the answer to what became of each.
 //!
-//! `encode` writes requests, `conclude` judges answers with the help of `body` (what came
-//! back) and `fault` (whom a named error blames). Sending, credentials, retries and dead
-//! letters are the host's. Invariant: no event counts as delivered unless Odoo said so.
+//! `events` and `webhook` write bodies, `rows` turns deliveries into records, `remote` calls
+//! `load()` with them; `conclude` judges answers with the help of `body` (what came back) and
+//! `fault` (whom a named error blames). Sending, credentials, retries and dead letters are the
+//! host's. Invariant: nothing counts as delivered unless Odoo said so.
 
 mod body;
 mod conclude;
-mod encode;
+mod events;
 mod fault;
-mod time;
+mod productivity;
+mod remote;
+mod rows;
+mod settings;
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+pub use settings::{Losses, Packing, Preset, Protocol, Settings};
 use tapline_sdk::prelude::*;
 
-/// How Odoo is spoken to.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Settings {
-    /// `events`: the event endpoint of the Tapline addon. The only one in this version.
-    pub protocol: String,
-    /// Where events go, below the endpoint's URL.
-    pub path: String,
-    /// How many events a request carries.
-    pub body: Packing,
-}
-
-/// How many events a request carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Packing {
-    /// As many as the pipeline's batch gives.
-    Batch,
-    /// One, for an older addon.
-    Single,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { protocol: "events".into(), path: "/ows/iot/event".into(), body: Packing::Batch }
-    }
-}
+use conclude::Expected;
+use remote::Remote;
 
 /// The sink: see the crate's documentation.
 #[derive(Debug)]
 pub struct Odoo {
-    settings: Settings,
+    way: Way,
+}
+
+#[derive(Debug)]
+enum Way {
+    Posts { path: String, size: Option<usize>, expected: Expected },
+    Records(Remote),
 }
 
 impl Sink for Odoo {
     type Settings = Settings;
     const NAME: &'static str = "odoo";
-    const SUMMARY: &'static str = "Sends session events to Odoo and reads what became of each.";
+    const SUMMARY: &'static str =
+        "Sends events to Odoo or writes records there, and reads what became of each.";
 
     fn new(settings: Settings) -> Result<Self, String> {
-        if settings.protocol != "events" {
-            return Err(format!(
-                "`protocol` is `{}`, which version {} of this module does not speak; it speaks \
-                 `events`",
-                settings.protocol,
-                env!("CARGO_PKG_VERSION")
-            ));
-        }
-        let path = &settings.path;
-        let odd = |character: char| {
-            character.is_whitespace() || character.is_control() || character == '#'
+        settings.check()?;
+        let way = match settings.protocol {
+            Protocol::Events => {
+                let size = (settings.body == Packing::Single).then_some(1);
+                let path = settings.path.unwrap_or_else(|| "/ows/iot/event".to_owned());
+                Way::Posts { path, size, expected: Expected::Results }
+            }
+            Protocol::Webhook => Way::Posts {
+                path: settings.path.unwrap_or_default(),
+                size: Some(1),
+                expected: Expected::Nothing,
+            },
+            Protocol::Load | Protocol::Json2 | Protocol::Jsonrpc => {
+                Way::Records(Remote::new(settings)?)
+            }
         };
-        if !path.starts_with('/') || path.starts_with("//") || path.contains(odd) {
-            return Err(format!(
-                "`path` is `{path}`; it must start with one `/` and hold no space and no `#`; the \
-                 host name belongs into the endpoint's URL"
-            ));
-        }
-        Ok(Self { settings })
+        Ok(Self { way })
     }
 
-    fn encode(&self, _session: Option<&[u8]>, deliveries: &[Delivery]) -> Encoding {
-        let mut encoding = Encoding::default();
-        let mut events = Vec::with_capacity(deliveries.len());
-        for (index, delivery) in (0..).zip(deliveries) {
-            match encode::event(delivery) {
-                Ok(event) => events.push((index, event)),
-                Err(why) => encoding.refuse(index, why),
+    fn encode(&self, session: Option<&[u8]>, deliveries: &[Delivery]) -> Encoding {
+        match &self.way {
+            Way::Records(remote) => remote.encode(session, deliveries),
+            Way::Posts { path, size, expected } => {
+                events::encode(path, *size, *expected, deliveries)
             }
         }
-        let bridge = deliveries.first().map_or("", |delivery| &delivery.bridge);
-        let size = match self.settings.body {
-            Packing::Batch => events.len().max(1),
-            Packing::Single => 1,
-        };
-        for chunk in events.chunks(size) {
-            let (indices, texts): (Vec<u32>, Vec<&str>) =
-                chunk.iter().map(|(index, event)| (*index, event.as_str())).unzip();
-            encoding.exchange(indices, encode::request(&self.settings.path, bridge, &texts));
-        }
-        encoding
     }
 
     fn conclude(
         &self,
-        _session: Option<&[u8]>,
+        session: Option<&[u8]>,
         deliveries: &[Delivery],
         response: &Response,
     ) -> Conclusion {
-        conclude::outcome(&self.settings.path, deliveries, response).into()
+        match &self.way {
+            Way::Records(remote) => remote.conclude(session, deliveries, response),
+            Way::Posts { path, expected, .. } => {
+                conclude::outcome(path, deliveries, response, *expected).into()
+            }
+        }
     }
 }
 

@@ -179,6 +179,7 @@ impl Build<'_> {
             connect_timeout: connect.unwrap_or(Duration::from_secs(5)),
             timeout: timeout.unwrap_or(Duration::from_secs(130)),
             in_order: file.in_order.unwrap_or(false),
+            key_in_body: file.key_in_body.unwrap_or(false),
             name: name.to_owned(),
         }
     }

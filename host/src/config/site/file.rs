@@ -138,6 +138,8 @@ pub(super) struct EndpointFile {
     pub(super) timeout: Option<DurationText>,
     /// The other side keeps to the order within one request; default false.
     pub(super) in_order: Option<bool>,
+    /// The key may stand in bodies, as JSON-RPC needs it; default false.
+    pub(super) key_in_body: Option<bool>,
     /// Reserved: fetch the configuration where Odoo cannot reach this box.
     pub(super) config: Option<PollFile>,
 }

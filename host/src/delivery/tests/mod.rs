@@ -159,17 +159,14 @@ fn endpoint(url: Option<String>) -> Endpoint {
         connect_timeout: Duration::from_secs(5),
         timeout: Duration::from_secs(130),
         in_order: false,
+        key_in_body: false,
     }
 }
 
 fn plan(endpoint: Endpoint, quirks: Quirks, max: usize) -> SinkPlan {
     SinkPlan {
         id: sink_id(),
-        way: Way::Http(HttpWay {
-            encoders: Arc::new(quirks),
-            endpoint: Arc::new(endpoint),
-            body_secrets: Vec::new(),
-        }),
+        way: Way::Http(HttpWay { encoders: Arc::new(quirks), endpoint: Arc::new(endpoint) }),
         batch: Batch { max, wait: Duration::ZERO },
         module: None,
         answers: None,

@@ -1,6 +1,7 @@
 //! The Odoo sink as the host uses it: what it sends, and what it reads from answers.
 
 mod answers;
+mod records;
 mod requests;
 
 use serde_json::{Value, json};

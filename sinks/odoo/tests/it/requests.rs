@@ -125,7 +125,26 @@ fn says_which_setting_it_does_not_take_and_why() {
     for (settings, expected) in [
         (json!({}), None),
         (json!({"path": "/my/route?db=x"}), None),
-        (json!({"protocol": "json2"}), Some("does not speak; it speaks `events`")),
+        (json!({"protocol": "soap"}), Some("unknown variant `soap`")),
+        (json!({"protocol": "webhook"}), Some("needs `path`")),
+        (json!({"protocol": "load"}), Some("`model` is missing")),
+        (json!({"protocol": "load", "model": "x.y"}), Some("`fields` is missing")),
+        (json!({"protocol": "load", "model": "X Y", "fields": {"a": "b"}}), Some("small letters")),
+        (json!({"model": "x.y"}), Some("`model` says nothing to `protocol = \"events\"`")),
+        (json!({"protocol": "json2", "path": "/x"}), Some("`path` says nothing")),
+        (
+            json!({"protocol": "load", "model": "x.y", "fields": {"name": "{devise}"}}),
+            Some("`fields.name`: `{devise}` is no placeholder"),
+        ),
+        (
+            json!({"protocol": "load", "model": "x.y", "fields": {"id": "{id}"}}),
+            Some("set `external_id`"),
+        ),
+        (
+            json!({"protocol": "load", "preset": "productivity", "model": "x.y"}),
+            Some("`preset` sets `model`"),
+        ),
+        (json!({"protocol": "load", "preset": "productivity"}), None),
         (json!({"path": "ows/iot/event"}), Some("must start with one `/`")),
         (json!({"path": "//evil.example/x"}), Some("must start with one `/`")),
         (json!({"path": "/a b"}), Some("hold no space")),

@@ -1,4 +1,4 @@
-//! Deliveries to the body of `POST /ows/iot/event`.
+//! Deliveries to the body of `POST /ows/iot/event`, or one alone to that of a webhook.
 //!
 //! Invariant: an event's `payload` is its `data` byte for byte, as the host stored it, so
 //! what Odoo has can be compared with what Tapline sent.
@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tapline_sdk::prelude::*;
 
-use crate::time::rfc3339;
+use tapline_sdk::time::rfc3339;
+
+use crate::conclude::Expected;
 
 /// Everything of an event but its payload.
 #[derive(Serialize)]
@@ -37,7 +39,7 @@ struct Mqtt<'a> {
 }
 
 /// One delivery as an element of `events`.
-pub(crate) fn event(delivery: &Delivery) -> Result<String, Rejection> {
+fn event(delivery: &Delivery) -> Result<String, Rejection> {
     let event = match &delivery.content {
         Content::Item(Item::Event(event)) => event,
         Content::Item(Item::Reading(_)) => return Err(no_event("a reading")),
@@ -80,10 +82,39 @@ pub(crate) fn event(delivery: &Delivery) -> Result<String, Rejection> {
     Ok(text)
 }
 
-/// A request that carries these events.
-pub(crate) fn request(path: &str, bridge: &str, events: &[&str]) -> Request {
+/// Requests of at most `size` events each. The event endpoint answers with results and takes a
+/// list; a webhook takes one event as it is.
+pub(crate) fn encode(
+    path: &str,
+    size: Option<usize>,
+    expected: Expected,
+    deliveries: &[Delivery],
+) -> Encoding {
+    let mut encoding = Encoding::default();
+    let mut events = Vec::with_capacity(deliveries.len());
+    for (index, delivery) in (0..).zip(deliveries) {
+        match event(delivery) {
+            Ok(event) => events.push((index, event)),
+            Err(why) => encoding.refuse(index, why),
+        }
+    }
+    let bridge = deliveries.first().map_or("", |delivery| &delivery.bridge);
     let bridge = serde_json::Value::from(bridge);
-    let body = format!(r#"{{"schema":1,"bridge_id":{bridge},"events":[{}]}}"#, events.join(","));
+    for chunk in events.chunks(size.unwrap_or(events.len()).max(1)) {
+        let (indices, texts): (Vec<u32>, Vec<&str>) =
+            chunk.iter().map(|(index, event)| (*index, event.as_str())).unzip();
+        let body = match (expected, texts.as_slice()) {
+            (Expected::Nothing, [event]) => {
+                format!(r#"{{"schema":1,"bridge_id":{bridge},{}"#, &event[1..])
+            }
+            _ => format!(r#"{{"schema":1,"bridge_id":{bridge},"events":[{}]}}"#, texts.join(",")),
+        };
+        encoding.exchange(indices, request(path, body));
+    }
+    encoding
+}
+
+fn request(path: &str, body: String) -> Request {
     let request = Request { body: vec![Part::Bytes(body.into_bytes())], ..Request::post(path) };
     request.header("content-type", "application/json").header("accept", "application/json")
 }
@@ -96,8 +127,7 @@ fn no_event(what: &str) -> Rejection {
     Rejection::new(
         "not-an-event",
         format!(
-            "the protocol `events` sends events, and this is {what}; let the sink `take` only \
-             `event:…`"
+            "this protocol sends events, and this is {what}; let the sink `take` only `event:…`"
         ),
     )
 }
