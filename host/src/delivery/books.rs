@@ -15,7 +15,7 @@ use super::verdict::Judged;
 use crate::message::{Rejection, Timestamp};
 use crate::store::{
     Commit, DeadDelivery, DeadLetter, Fate, ModuleTag, NewDelivery, RowId, Settlement, SinkId,
-    Store, Waiting,
+    Store, Unreadable, Waiting,
 };
 
 /// Answers that blame a delivery without saying for good, before it is given up.
@@ -68,13 +68,36 @@ impl Books {
             detail: rejection.detail,
             at: self.now(),
             device: delivery.device.clone(),
+            key: None,
             message: None,
             delivery: Some(DeadDelivery { delivery: delivery.clone(), seq: row.seq }),
             module: self.module.clone(),
             attempts,
             answer,
+            raw: None,
         };
         self.settlement(row.row, Fate::Dead(Box::new(letter)))
+    }
+
+    /// A dead letter for a row that this program cannot decode.
+    pub(super) fn unreadable_letter(&self, row: Unreadable) -> Settlement {
+        let Unreadable { row, key, id, tries, why, raw } = row;
+        let letter = DeadLetter {
+            pipeline: self.sink.pipeline.clone(),
+            stage: self.sink.stage.clone(),
+            code: "unreadable".to_owned(),
+            detail: format!("delivery `{id}` of `{key}` cannot be read: {why}"),
+            at: self.now(),
+            device: None,
+            key: None,
+            message: None,
+            delivery: None,
+            module: None,
+            attempts: tries,
+            answer: None,
+            raw: Some(raw),
+        };
+        self.settlement(row, Fate::Dead(Box::new(letter)))
     }
 
     pub(super) fn settlement(&self, row: RowId, fate: Fate) -> Settlement {

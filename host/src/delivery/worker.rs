@@ -19,7 +19,7 @@ use super::status::Paused;
 use super::verdict::Judged;
 use super::{Options, Surroundings};
 use crate::message::{Content, Item, Rejection, Timestamp};
-use crate::store::{Head, RowId, Store, StoreError, Waiting};
+use crate::store::{Head, RowId, Rows, Store, StoreError, Unreadable, Waiting};
 
 /// Rows that are read at a time while the queue is brought up to date.
 const PAGE: usize = 1_000;
@@ -57,7 +57,7 @@ pub(super) struct Worker {
 /// What the outbox holds that the queue did not know.
 struct News {
     heads: Vec<Head>,
-    expired: Vec<Waiting>,
+    expired: Rows,
     next_expiry: Option<Timestamp>,
 }
 
@@ -171,15 +171,17 @@ impl Worker {
             let (store, sink) = (store.clone(), sink.clone());
             let (seen, now) = (self.queue.seen(), self.books.now());
             let news = blocking(move || news(&store, &sink, seen, now)).await?;
-            let pages = news.heads.len() == PAGE || news.expired.len() == PAGE;
+            let expired = news.expired.waiting.len() + news.expired.unreadable.len();
+            let pages = news.heads.len() == PAGE || expired == PAGE;
             for head in news.heads {
                 if self.books.refusals.holds(head.row) {
                     continue;
                 }
                 self.queue.add(head);
             }
-            if !news.expired.is_empty() {
-                self.expire(news.expired).await?;
+            if expired > 0 {
+                self.bury(news.expired.unreadable).await?;
+                self.expire(news.expired.waiting).await?;
             }
             if !pages {
                 return Ok(news.next_expiry);
@@ -200,6 +202,32 @@ impl Worker {
             .filter(|row| self.queue.is_head(&row.delivery.key, row.row))
             .map(|row| Head { row: row.row, key: row.delivery.key })
             .collect();
+        self.advance(gone).await
+    }
+
+    /// Sets aside what can never be sent: it must not stop what stands behind it.
+    async fn bury(&mut self, unreadable: Vec<Unreadable>) -> Result<(), StoreError> {
+        if unreadable.is_empty() {
+            return Ok(());
+        }
+        let (settle, gone) = unreadable
+            .into_iter()
+            .map(|row| {
+                tracing::error!(
+                    event = "outbox_row_unreadable",
+                    sink = %self.books.sink,
+                    key = %row.key,
+                    id = row.id,
+                    why = row.why,
+                    "the row is set aside"
+                );
+                let head = Head { row: row.row, key: row.key.clone() };
+                (self.books.unreadable_letter(row), head)
+            })
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        self.books.write(settle, Vec::new()).await.map_err(|_| StoreError::Closed)?;
+        let gone = gone.into_iter().filter(|head| self.queue.is_head(&head.key, head.row));
+        let gone = gone.collect();
         self.advance(gone).await
     }
 
@@ -244,6 +272,8 @@ impl Worker {
             Ok((picked, rows))
         })
         .await?;
+        let Rows { waiting: rows, unreadable } = rows;
+        self.bury(unreadable).await?;
         let found: HashSet<RowId> = rows.iter().map(|row| row.row).collect();
         let gone = picked.into_iter().filter(|head| !found.contains(&head.row)).collect();
         self.advance(gone).await?;

@@ -159,6 +159,21 @@ impl Observer for Activity {
                 "message set aside"
             );
         }
+        for (number, dead) in &effects.letters_again {
+            tracing::warn!(
+                event = "dead_letter_stays",
+                number,
+                pipeline = %dead.pipeline,
+                stage = %dead.stage,
+                code = dead.code,
+                detail = dead.detail,
+                attempts = dead.attempts,
+                "a replay failed"
+            );
+        }
+        for number in &effects.letters_gone {
+            tracing::info!(event = "dead_letter_replayed", number, pipeline = %pipeline, "a dead letter went through");
+        }
         observe_items(inner, observed);
     }
 }

@@ -68,8 +68,10 @@ pub(super) struct Dating {
 #[derive(Debug, Default)]
 pub(super) struct Outcome {
     pub outputs: Vec<Output>,
-    /// Refused: the input itself, or a wake-up on its way.
+    /// Why the input itself is refused.
     pub rejections: Vec<Rejection>,
+    /// Why wake-ups before it are refused.
+    pub refused_wakes: Vec<Rejection>,
     pub ignored: Vec<Rejection>,
     /// The device should report now.
     pub ask: bool,
@@ -331,7 +333,10 @@ impl Stepper<'_> {
         rejection: Rejection,
         outcome: &mut Outcome,
     ) {
-        outcome.rejections.push(rejection);
+        match turn.call {
+            Call::Timer | Call::Input(What::WakeUp { .. }) => outcome.refused_wakes.push(rejection),
+            Call::Input(_) => outcome.rejections.push(rejection),
+        }
         match turn.call {
             Call::Input(What::Removed(_)) => self.keys.set(&turn.key, None),
             Call::Timer => {

@@ -30,6 +30,10 @@ pub struct Effects {
     pub outbox: Vec<NewDelivery>,
     pub dead: Vec<DeadLetter>,
     pub marks: Vec<Mark>,
+    /// Dead letters that a replay did away with, by number.
+    pub letters_gone: Vec<u64>,
+    /// Dead letters that a replay left, with the reason of today.
+    pub letters_again: Vec<(u64, DeadLetter)>,
     /// By message.
     pub fates: Vec<Fate>,
     /// Every item that a stage emitted, in order.
@@ -109,12 +113,18 @@ impl Effects {
         plan: &Plan,
         parser: usize,
         job: &Job,
-        routed: &Routed,
+        (routed, device): (&Routed, Option<DeviceId>),
         rejection: &Rejection,
     ) {
         let stage = &plan.parsers[parser].stage;
+        let known = |letter: &DeadLetter| {
+            letter.stage == stage.name && letter.code == rejection.code && letter.device == device
+        };
+        // One letter, however many items of a message it concerns: it brings all of them back.
+        if self.dead.iter().rev().take_while(|l| l.is_of(&routed.message)).any(known) {
+            return;
+        }
         self.reject(stage.on_reject, &stage.name, job.message, rejection, || {
-            let device = job.bound.as_ref().map(|b| b.device.id.clone());
             letter(plan, &stage.name, Some(&stage.module), rejection, Some(&routed.message), device)
         });
     }
@@ -152,8 +162,10 @@ pub(super) fn letter(
             hash: m.hash().0,
         }),
         device,
-        attempts: 0,
+        key: None,
+        attempts: 1,
         answer: None,
+        raw: None,
     }
 }
 
@@ -169,7 +181,7 @@ impl Worker {
                     && d.source.takes(&item.stage, &item.item)
             })
         };
-        for item in &mut items {
+        for item in items.iter_mut().filter(|item| item.counts) {
             if let Item::Publication(publication) = &item.item {
                 let publication = publication.clone();
                 self.publish(&plan, item, publication, effects, routed);

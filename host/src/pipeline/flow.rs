@@ -187,6 +187,13 @@ impl Settled {
         settled.rejected = dead.chain(effects.passed.iter().cloned()).collect();
         settled
     }
+
+    /// For messages that were counted when they came, and come once more as dead letters.
+    pub(super) fn forget_messages(&mut self) {
+        (self.committed, self.dead_lettered) = (0, 0);
+        self.filtered.clear();
+        self.received_at.clear();
+    }
 }
 
 #[cfg(test)]

@@ -17,6 +17,9 @@ use crate::quantity;
 /// Why a message is filtered before any stage sees it.
 pub(super) type Reason = &'static str;
 
+/// Codes of rejections that concern one item of a message, not all that a parser reads in it.
+pub(super) const OF_AN_ITEM: [&str; 2] = ["unknown-device", "no-device"];
+
 /// A message for a parser: once for each device that it is bound to.
 pub(super) struct Job {
     pub message: usize,
@@ -182,7 +185,7 @@ pub(super) fn claim(
                         plan,
                         parser,
                         job,
-                        routed,
+                        (routed, Some(device)),
                         &Rejection::new("unknown-device", detail),
                     );
                     continue;
@@ -196,7 +199,7 @@ pub(super) fn claim(
                     plan,
                     parser,
                     job,
-                    routed,
+                    (routed, None),
                     &Rejection::new("no-device", detail),
                 );
                 continue;
@@ -243,6 +246,7 @@ pub(super) fn claim(
                 output: items.len() + output,
             },
             identity: None,
+            counts: true,
         });
     }
     effects.parsed(job.message, kept, reason.unwrap_or("nothing"), plan.reads_messages);

@@ -35,6 +35,13 @@ pub(super) struct Origin<'a> {
     pub(super) input: usize,
 }
 
+impl Origin<'_> {
+    /// The wall clock's time to which a refusal belongs.
+    pub(super) fn at(&self) -> Timestamp {
+        self.received_at.unwrap_or_default()
+    }
+}
+
 impl<'a> Inputs<'a> {
     /// None yet, for the detector at `index`.
     pub(super) fn new(plan: &'a Plan, index: usize) -> Self {
@@ -91,6 +98,13 @@ impl<'a> Inputs<'a> {
             settings: settings_of(detector, self.index, item.bound.as_ref()),
             what: What::Item { item: &item.item, dating },
         });
+    }
+
+    /// Keeps what a replay wants of these.
+    pub(super) fn narrow(&mut self, wanted: impl Fn(&StepInput<'_>) -> bool) {
+        let mut kept = self.steps.iter().map(&wanted).collect::<Vec<_>>().into_iter();
+        self.origins.retain(|_| kept.next().unwrap_or(false));
+        self.steps.retain(wanted);
     }
 
     /// Adds a message as it came, once for each of its devices, if the detector takes it.

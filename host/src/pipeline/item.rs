@@ -31,6 +31,8 @@ pub struct Emitted {
     pub position: Position,
     /// Fixed for what a detector emits; a parser's items get theirs when a sink takes them.
     pub identity: Option<Identity>,
+    /// False for what had its effect before, and is only said again for a stage behind.
+    pub counts: bool,
 }
 
 /// Order of items: input, stages in order, output index.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::effects::Effects;
 use super::flow::{Flow, Held, Settled};
+use super::letters::{Redo, Redone};
 use super::marks::Marks;
 use super::plan::Plan;
 use super::worker::Worker;
@@ -52,6 +53,8 @@ pub enum Turn<'a> {
         until: Timestamp,
         resumed: bool,
     },
+    /// A dead letter's message went through once more. It was counted when it came.
+    Letter,
     /// Another change of a connection; it has no effects.
     Link,
     /// A plan was taken up, at the start or later. `now` is the wall clock where silence
@@ -81,6 +84,7 @@ enum Entry {
     Link(Arc<str>, LinkEvent),
     Apply(Arc<Plan>, SyncSender<()>),
     Visit(Visit),
+    Redo(Vec<Redo>, SyncSender<Vec<Redone>>),
     Stop,
 }
 
@@ -215,6 +219,15 @@ impl Shard {
         self.queue.push(Entry::Visit(Box::new(visit)));
     }
 
+    /// Works dead letters' messages off behind all messages before them, one by one; returns
+    /// when what followed is durable. `None`: the pipeline ended first, and what it did not
+    /// do is left.
+    pub fn redo(&self, letters: Vec<Redo>) -> Option<Vec<Redone>> {
+        let (done, wait) = sync_channel(1);
+        self.queue.push(Entry::Redo(letters, done));
+        wait.recv().ok()
+    }
+
     /// Ends the thread after all messages before it, and waits for that.
     pub fn stop(&self) {
         self.queue.push(Entry::Stop);
@@ -317,9 +330,26 @@ impl Thread {
                 let _nobody_waits = done.send(());
             }
             Entry::Visit(visit) => visit(&self.worker),
+            Entry::Redo(letters, done) => self.redo(&letters, done),
             Entry::Stop => return false,
         }
         true
+    }
+
+    fn redo(&mut self, letters: &[Redo], done: SyncSender<Vec<Redone>>) {
+        let mut all = Vec::with_capacity(letters.len());
+        for letter in letters {
+            let start = Instant::now();
+            let (effects, redone) = self.worker.redo(letter);
+            let message = std::slice::from_ref(&letter.message);
+            self.commit(Turn::Letter, effects, Owed::default(), message, 0, start);
+            all.push(redone);
+        }
+        // Groups are written in order: when this is durable, so is what stands before it.
+        let last = Box::new(move |_| {
+            let _nobody_waits = done.send(all);
+        });
+        let _closed = self.store.submit(Commit::default(), last);
     }
 
     fn link_changed<'a>(&mut self, broker: &'a Arc<str>, event: LinkEvent) -> (Turn<'a>, Effects) {
@@ -434,19 +464,21 @@ impl Thread {
             effects: &effects,
             took: start.elapsed(),
         });
-        let settled = Settled::of(&effects, messages, duplicates);
+        let mut settled = Settled::of(&effects, messages, duplicates);
+        if turn == Turn::Letter {
+            settled.forget_messages();
+        }
         let flow = self.flow.clone();
         let mut commit = Commit {
             keys: effects.keys,
             outbox: effects.outbox,
             dead: effects.dead,
+            dead_removed: effects.letters_gone,
+            dead_again: effects.letters_again,
             marks: effects.marks,
             ..Commit::default()
         };
-        let nothing = commit.keys.is_empty()
-            && commit.outbox.is_empty()
-            && commit.dead.is_empty()
-            && commit.marks.is_empty();
+        let nothing = commit.is_empty();
         if nothing && owed.tickets.is_empty() && effects.asks.is_empty() {
             flow.settle(owed.held, settled, now);
             return;

@@ -5,9 +5,11 @@ use super::effects::{Effects, Fate, letter};
 use super::ingest;
 use super::inputs::{Inputs, Origin};
 use super::item::{Emitted, Position, Routed};
+use super::letters::{Part, Scope};
 use super::plan::{Plan, ValidateCheck};
 use super::worker::Worker;
 use crate::message::{Item, Rejection, Timestamp};
+use crate::store::DeadLetter;
 
 impl Worker {
     pub(super) fn validate(
@@ -70,11 +72,15 @@ impl Worker {
         &mut self,
         plan: &Plan,
         routed: &[Option<Routed>],
+        scope: Option<&Scope>,
         effects: &mut Effects,
     ) -> Vec<Emitted> {
-        let (jobs, unmatched) = ingest::jobs(plan, routed);
+        let (mut jobs, unmatched) = ingest::jobs(plan, routed);
         for (message, reason) in unmatched {
             effects.filter(message, reason);
+        }
+        if let Some(scope) = scope {
+            jobs.retain(|job| routed[job.message].as_ref().is_some_and(|r| scope.has_job(job, r)));
         }
         let mut items = Vec::new();
         for (index, parser) in plan.parsers.iter().enumerate() {
@@ -109,6 +115,10 @@ impl Worker {
                 }
             }
         }
+        if let Some(scope) = scope {
+            items.retain(|item| scope.has(item.device.as_ref()));
+            items.iter_mut().for_each(|item| item.counts = scope.begins_at_parsers());
+        }
         items.sort_by_key(|item| item.position);
         items
     }
@@ -118,27 +128,76 @@ impl Worker {
         plan: &Plan,
         routed: &[Option<Routed>],
         items: &mut Vec<Emitted>,
+        scope: Option<&Scope>,
         effects: &mut Effects,
     ) {
         for index in 0..plan.detectors.len() {
+            let part = scope.map_or(Part::Behind, |scope| scope.part(plan, index));
+            if part == Part::None {
+                continue;
+            }
+            let anew = scope.is_none_or(Scope::begins_at_parsers) || part != Part::Behind;
             let found = {
                 let mut inputs = Inputs::new(plan, index);
-                if plan.detectors[index].takes_messages {
+                if plan.detectors[index].takes_messages && anew {
                     for (i, r) in routed.iter().enumerate() {
                         if let Some(r) = r {
                             inputs.message(i, r, effects);
                         }
                     }
                 }
-                for item in items.iter() {
+                for item in items.iter().filter(|item| item.counts || anew) {
                     inputs.item(item, routed, effects);
                 }
-                let outcomes = self.step(plan, index, &inputs.steps);
-                collect(plan, index, &inputs.origins, &inputs.steps, outcomes, effects)
+                if let Some(scope) = scope {
+                    let refused = part == Part::Refused;
+                    inputs.narrow(|step| {
+                        scope.has(step.device.as_ref()) && (!refused || scope.has_key(&step.key))
+                    });
+                }
+                if part == Part::Dry {
+                    self.step_dry(plan, index, &inputs, effects)
+                } else {
+                    let outcomes = self.step(plan, index, &inputs.steps);
+                    collect(plan, index, &inputs.origins, &inputs.steps, outcomes, effects)
+                }
             };
             items.extend(found);
             items.sort_by_key(|item| item.position);
         }
+    }
+
+    /// What a detector says, without it remembering that it did.
+    fn step_dry(
+        &mut self,
+        plan: &Plan,
+        index: usize,
+        inputs: &Inputs<'_>,
+        effects: &mut Effects,
+    ) -> Vec<Emitted> {
+        let name = &plan.detectors[index].stage.name;
+        let rows: Vec<_> = {
+            let keys = self.keys.get(name).expect("every detector has keys");
+            let steps = inputs.steps.iter();
+            steps.map(|step| (step.key.clone(), keys.get(&step.key).cloned())).collect()
+        };
+        let outcomes = self.step(plan, index, &inputs.steps);
+        let keys = self.keys.get_mut(name).expect("every detector has keys");
+        for (key, row) in rows {
+            keys.set(&key, row);
+        }
+        let fates = vec![Fate::Committed; effects.fates.len()];
+        let mut apart = Effects { fates, ..Effects::default() };
+        let mut found = collect(plan, index, &inputs.origins, &inputs.steps, outcomes, &mut apart);
+        found.iter_mut().for_each(|item| item.counts = false);
+        // What it refuses is the reason for which the replay fails.
+        effects.dead.extend(apart.dead);
+        for (fate, own) in effects.fates.iter_mut().zip(apart.fates) {
+            if own == Fate::DeadLettered {
+                *fate = own;
+            }
+        }
+        found
     }
 
     /// Steps that no message causes, and what later stages make of their outputs.
@@ -238,6 +297,7 @@ fn collect(
                     output: found.len() + index,
                 },
                 identity: Some(identity),
+                counts: true,
             });
         }
         effects.late += u64::from(outcome.late);
@@ -250,16 +310,29 @@ fn collect(
             let broker = origin.bound.and_then(|b| b.brokers.first().cloned());
             effects.asks.push((broker, ask));
         }
+        let module = Some(&stage.module);
+        for rejection in outcome.refused_wakes {
+            effects.reject_wake(stage.on_reject, &stage.name, &rejection, || {
+                let letter =
+                    letter(plan, &stage.name, module, &rejection, None, input.device.clone());
+                DeadLetter { key: Some(input.key.clone()), at: origin.at(), ..letter }
+            });
+        }
         for rejection in outcome.rejections {
+            let message = origin.routed.map(|r| &r.message);
+            let known = |letter: &DeadLetter| {
+                letter.stage == stage.name && letter.key.as_ref() == Some(&input.key)
+            };
+            // One letter, however many inputs of the key: it brings all of them back.
+            if message.is_some_and(|message| {
+                effects.dead.iter().rev().take_while(|l| l.is_of(message)).any(known)
+            }) {
+                continue;
+            }
             let build = || {
-                let message = origin.routed.map(|r| &r.message);
-                let module = Some(&stage.module);
                 let device = input.device.clone();
-                let mut letter = letter(plan, &stage.name, module, &rejection, message, device);
-                if let (None, Some(at)) = (message, origin.received_at) {
-                    letter.at = at;
-                }
-                letter
+                let letter = letter(plan, &stage.name, module, &rejection, message, device);
+                DeadLetter { key: Some(input.key.clone()), at: origin.at(), ..letter }
             };
             match origin.message {
                 Some(i) => effects.reject(stage.on_reject, &stage.name, i, &rejection, build),

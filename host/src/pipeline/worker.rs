@@ -246,8 +246,8 @@ impl Worker {
             }
         }
         self.validate(&plan, &mut routed, &mut effects);
-        let mut items = self.parse(&plan, &routed, &mut effects);
-        self.detect_all(&plan, &routed, &mut items, &mut effects);
+        let mut items = self.parse(&plan, &routed, None, &mut effects);
+        self.detect_all(&plan, &routed, &mut items, None, &mut effects);
         effects.items = items;
         self.finish(&routed, &mut effects);
         effects

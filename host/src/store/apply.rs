@@ -10,8 +10,8 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::commit::{
-    Commit, Committed, DeadLetter, Fate, KeyId, KeyRow, Mark, NewDelivery, RowId, Settlement,
-    SinkId,
+    Audit, Commit, Committed, DeadLetter, Fate, KeyId, KeyRow, Mark, NewDelivery, RowId,
+    Settlement, SinkId,
 };
 use super::encoding;
 use super::error::StoreError;
@@ -22,6 +22,12 @@ const REMEMBERED_MS: u64 = 7 * 24 * 3600 * 1000;
 
 /// How many delivered ids are remembered at most, the oldest go first: some 80 MB.
 const REMEMBERED: i64 = 1_000_000;
+
+/// How long it is kept what was done on a person's word.
+const AUDITED_MS: u64 = 365 * 24 * 3600 * 1000;
+
+/// How many entries of that are kept at most, the oldest go first.
+const AUDITED: i64 = 100_000;
 
 /// How many of them are looked at when one comes. More than one, so that a backlog shrinks.
 const PRUNED: i64 = 4;
@@ -88,6 +94,12 @@ pub(super) fn apply(
     }
     for number in &commit.dead_removed {
         step.unbury(*number)?;
+    }
+    for (number, letter) in &commit.dead_again {
+        step.rebury(*number, letter)?;
+    }
+    for audit in &commit.audit {
+        step.audit(audit)?;
     }
     for mark in &commit.marks {
         step.mark(mark)?;
@@ -254,8 +266,9 @@ impl Step<'_> {
             .map_err(|source| StoreError::Encode { table: "dead_letters", source })?;
         self.connection
             .prepare_cached(
-                "INSERT INTO dead_letters (stage, at, code, detail, device, attempts, body) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT INTO dead_letters \
+                 (stage, at, code, detail, device, attempts, body, key, raw) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?
             .execute(params![
                 stage,
@@ -265,6 +278,8 @@ impl Step<'_> {
                 letter.device.as_ref().map(|device| device.as_str()),
                 letter.attempts,
                 body,
+                letter.key.as_deref(),
+                letter.raw,
             ])?;
         self.tally.dead += 1;
         self.committed.dead += 1;
@@ -277,6 +292,43 @@ impl Step<'_> {
             .prepare_cached("DELETE FROM dead_letters WHERE n = ?1")?
             .execute(params![signed(number)])?;
         self.tally.dead -= i64::try_from(removed).unwrap_or(0);
+        Ok(())
+    }
+
+    /// The letter keeps its number and the time at which it was first set aside.
+    fn rebury(&mut self, number: u64, letter: &DeadLetter) -> Result<(), StoreError> {
+        let stage = self.stage(&letter.pipeline, &letter.stage)?;
+        let body = encoding::encode_dead(letter)
+            .map_err(|source| StoreError::Encode { table: "dead_letters", source })?;
+        self.connection
+            .prepare_cached(
+                "UPDATE dead_letters SET stage = ?2, code = ?3, detail = ?4, device = ?5, \
+                 attempts = ?6, body = ?7, key = ?8 WHERE n = ?1",
+            )?
+            .execute(params![
+                signed(number),
+                stage,
+                letter.code,
+                letter.detail,
+                letter.device.as_ref().map(|device| device.as_str()),
+                letter.attempts,
+                body,
+                letter.key.as_deref(),
+            ])?;
+        Ok(())
+    }
+
+    fn audit(&mut self, audit: &Audit) -> Result<(), StoreError> {
+        self.connection
+            .prepare_cached("INSERT INTO audit (at, author, action, what) VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![signed(audit.at.0), audit.author, audit.action, audit.what])?;
+        self.connection
+            .prepare_cached(
+                "DELETE FROM audit WHERE n <= (SELECT MAX(n) FROM \
+                 (SELECT n, at FROM audit ORDER BY n LIMIT ?1) WHERE at < ?2 \
+                 OR n <= (SELECT MAX(n) FROM audit) - ?3)",
+            )?
+            .execute(params![PRUNED, signed(audit.at.minus_ms(AUDITED_MS).0), AUDITED])?;
         Ok(())
     }
 

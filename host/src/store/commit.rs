@@ -135,6 +135,8 @@ pub struct DeadLetter {
     pub detail: String,
     pub at: Timestamp,
     pub device: Option<DeviceId>,
+    /// The key of the input, where a detector refused it.
+    pub key: Option<Arc<str>>,
     /// The message with its raw bytes, where an input was refused.
     pub message: Option<Message>,
     /// The delivery, where a sink refused it.
@@ -143,6 +145,27 @@ pub struct DeadLetter {
     pub attempts: u32,
     /// An excerpt of what the other side answered.
     pub answer: Option<String>,
+    /// The bytes of a row that this program cannot read, where that is what was set aside.
+    pub raw: Option<Vec<u8>>,
+}
+
+impl DeadLetter {
+    /// Claims that this is the message that was set aside.
+    pub fn is_of(&self, message: &Message) -> bool {
+        self.message.as_ref().is_some_and(|own| own.id == message.id)
+    }
+}
+
+/// Something that was done on a person's word, for whoever asks later.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Audit {
+    pub at: Timestamp,
+    /// Who asked for it.
+    pub author: String,
+    /// A stable word: `dead-letter.discarded`, `publication.replayed`.
+    pub action: &'static str,
+    /// One line that names it.
+    pub what: String,
 }
 
 /// A delivery that left the outbox without having been accepted.
@@ -175,6 +198,9 @@ pub struct Commit {
     pub dead: Vec<DeadLetter>,
     /// Dead letters that leave, by number: replayed or discarded on a person's word.
     pub dead_removed: Vec<u64>,
+    /// Dead letters that stay under their number with a new reason: a replay failed.
+    pub dead_again: Vec<(u64, DeadLetter)>,
+    pub audit: Vec<Audit>,
     pub marks: Vec<Mark>,
     pub settle: Vec<Settlement>,
     pub meta: Vec<(String, Vec<u8>)>,
@@ -187,6 +213,8 @@ impl Commit {
             && self.outbox.is_empty()
             && self.dead.is_empty()
             && self.dead_removed.is_empty()
+            && self.dead_again.is_empty()
+            && self.audit.is_empty()
             && self.marks.is_empty()
             && self.settle.is_empty()
             && self.meta.is_empty()

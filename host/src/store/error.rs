@@ -79,13 +79,6 @@ pub enum StoreError {
     Closed,
     #[error("the database could not be read or written")]
     Database(#[from] rusqlite::Error),
-    #[error("row {row} of `{table}` cannot be read")]
-    Row {
-        table: &'static str,
-        row: i64,
-        #[source]
-        source: EncodingError,
-    },
     #[error("a row for `{table}` cannot be written")]
     Encode {
         table: &'static str,

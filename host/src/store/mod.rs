@@ -9,6 +9,7 @@
 //! commit are on the disk; no callback ever runs after a write has failed for good.
 
 mod apply;
+mod audit;
 mod commit;
 mod dead_letters;
 mod encoding;
@@ -32,14 +33,15 @@ use std::sync::{Arc, Mutex};
 use rusqlite::Connection;
 use tokio::sync::mpsc;
 
+pub use audit::NumberedAudit;
 pub use commit::{
-    Commit, Committed, DeadDelivery, DeadLetter, Done, Fate, KeyId, KeyRow, Mark, ModuleTag,
+    Audit, Commit, Committed, DeadDelivery, DeadLetter, Done, Fate, KeyId, KeyRow, Mark, ModuleTag,
     NewDelivery, RowId, Settlement, SinkId,
 };
-pub use dead_letters::{DeadLetterCount, NumberedDeadLetter};
+pub use dead_letters::{DeadLetterCount, LetterFilter, NumberedDeadLetter};
 pub use error::{OpenError, StoreError};
 pub use keys::StoredKey;
-pub use outbox::{Head, Waiting};
+pub use outbox::{Head, Rows, Unreadable, Waiting};
 pub use ownership::{PARKED_MS, ParkedState, StageId, StageState, Succeeded, Succession};
 pub use revisions::{Change, Entry, Revision};
 pub use secrets::{SecretsError, SecretsFile};

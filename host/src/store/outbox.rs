@@ -11,6 +11,7 @@ use super::commit::{NewDelivery, RowId, SinkId};
 use super::encoding::{self, DeliveryColumns};
 use super::error::StoreError;
 use crate::message::Timestamp;
+use crate::telemetry;
 
 /// The oldest waiting row of a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +30,26 @@ pub struct Waiting {
     pub tries: u32,
     pub last_error: Option<String>,
     pub delivery: NewDelivery,
+}
+
+/// Rows as they were found.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Rows {
+    pub waiting: Vec<Waiting>,
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A row that this program cannot decode: it can never be sent, only set aside.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unreadable {
+    pub row: RowId,
+    pub key: Arc<str>,
+    /// Its id in hexadecimal.
+    pub id: String,
+    pub tries: u32,
+    pub why: String,
+    /// What could not be decoded.
+    pub raw: Vec<u8>,
 }
 
 const SINK: &str = "SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2";
@@ -104,19 +125,16 @@ impl Store {
     }
 
     /// Rows by number; one that is gone, or belongs to another sink, is left out.
-    pub fn outbox_rows(&self, sink: &SinkId, rows: &[RowId]) -> Result<Vec<Waiting>, StoreError> {
+    pub fn outbox_rows(&self, sink: &SinkId, rows: &[RowId]) -> Result<Rows, StoreError> {
         self.read(|connection| {
-            let Some(number) = sink_number(connection, sink)? else { return Ok(Vec::new()) };
+            let Some(number) = sink_number(connection, sink)? else { return Ok(Rows::default()) };
             let mut select =
                 connection.prepare_cached(&format!("{SELECT} WHERE row = ?1 AND sink = ?2"))?;
-            let mut all = Vec::with_capacity(rows.len());
+            let mut all = Rows::default();
             for row in rows {
-                let found = select
-                    .query_row(params![row.0, number], |row| Ok(waiting(sink, row)))
-                    .optional()?;
-                if let Some(found) = found {
-                    all.push(found?);
-                }
+                let read =
+                    select.query_row(params![row.0, number], |row| all.read(sink, row)).optional();
+                read?;
             }
             Ok(all)
         })
@@ -128,17 +146,17 @@ impl Store {
         sink: &SinkId,
         now: Timestamp,
         limit: usize,
-    ) -> Result<Vec<Waiting>, StoreError> {
+    ) -> Result<Rows, StoreError> {
         self.read(|connection| {
-            let Some(number) = sink_number(connection, sink)? else { return Ok(Vec::new()) };
+            let Some(number) = sink_number(connection, sink)? else { return Ok(Rows::default()) };
             let mut select = connection.prepare_cached(&format!(
                 "{SELECT} WHERE sink = ?1 AND expires_at <= ?2 ORDER BY expires_at LIMIT ?3"
             ))?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
             let mut rows = select.query(params![number, signed(now.0), limit])?;
-            let mut all = Vec::new();
+            let mut all = Rows::default();
             while let Some(row) = rows.next()? {
-                all.push(waiting(sink, row)?);
+                all.read(sink, row)?;
             }
             Ok(all)
         })
@@ -212,26 +230,41 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
     Ok(Head { row: RowId(row.get(0)?), key: row.get::<_, String>(1)?.into() })
 }
 
-fn waiting(sink: &SinkId, row: &Row<'_>) -> Result<Waiting, StoreError> {
-    let number: i64 = row.get(0)?;
-    let columns = DeliveryColumns {
-        sink: sink.clone(),
-        key: row.get::<_, String>(1)?.into(),
-        id: row.get(3)?,
-        at: Timestamp(unsigned(row.get(4)?)),
-        expires_at: row.get::<_, Option<i64>>(5)?.map(|at| Timestamp(unsigned(at))),
-    };
-    let body = row.get_ref(8)?.as_blob().unwrap_or_default();
-    let delivery = encoding::decode_delivery(columns, body).map_err(|source| StoreError::Row {
-        table: "outbox",
-        row: number,
-        source,
-    })?;
-    Ok(Waiting {
-        row: RowId(number),
-        seq: unsigned(row.get(2)?),
-        tries: row.get(6)?,
-        last_error: row.get(7)?,
-        delivery,
-    })
+impl Rows {
+    fn read(&mut self, sink: &SinkId, row: &Row<'_>) -> rusqlite::Result<()> {
+        let number = RowId(row.get(0)?);
+        let key: Arc<str> = row.get::<_, String>(1)?.into();
+        let tries = row.get(6)?;
+        let body = row.get_ref(8)?.as_bytes().unwrap_or_default();
+        let id = row.get_ref(3)?.as_bytes().unwrap_or_default();
+        let decoded = match <[u8; 16]>::try_from(id) {
+            Ok(id) => {
+                let columns = DeliveryColumns {
+                    sink: sink.clone(),
+                    key: key.clone(),
+                    id,
+                    at: Timestamp(unsigned(row.get(4)?)),
+                    expires_at: row.get::<_, Option<i64>>(5)?.map(|at| Timestamp(unsigned(at))),
+                };
+                let delivery = encoding::decode_delivery(columns, body);
+                delivery.map_err(|error| telemetry::words(&error))
+            }
+            Err(_) => Err(format!("its id has {} bytes instead of 16", id.len())),
+        };
+        match decoded {
+            Ok(delivery) => self.waiting.push(Waiting {
+                row: number,
+                seq: unsigned(row.get(2)?),
+                tries,
+                last_error: row.get(7)?,
+                delivery,
+            }),
+            Err(why) => {
+                let id = id.iter().map(|byte| format!("{byte:02x}")).collect();
+                let raw = body.to_owned();
+                self.unreadable.push(Unreadable { row: number, key, id, tries, why, raw });
+            }
+        }
+        Ok(())
+    }
 }

@@ -49,7 +49,7 @@ impl Site {
     }
 
     fn dead_codes(&self) -> Vec<(String, u32)> {
-        let letters = self.store.dead_letters(1_000, None).unwrap();
+        let letters = self.store.dead_letters(&LetterFilter::default(), 1_000, None).unwrap();
         letters.into_iter().map(|dead| (dead.letter.code, dead.letter.attempts)).collect()
     }
 }
@@ -124,7 +124,13 @@ async fn one_poisoned_event_of_a_hundred_is_found_while_the_others_arrive() {
         site.drained().await;
         site.holds(99);
         assert_eq!(site.dead_codes(), [(code.to_owned(), attempts)]);
-        let dead = site.store.dead_letters(1, None).unwrap().pop().unwrap().letter;
+        let dead = site
+            .store
+            .dead_letters(&LetterFilter::default(), 1, None)
+            .unwrap()
+            .pop()
+            .unwrap()
+            .letter;
         assert_eq!(dead.delivery.unwrap().delivery.key, "d61".into());
         assert_eq!(dead.answer.is_some(), code != "trap");
     }
@@ -253,7 +259,8 @@ async fn no_secret_comes_back_in_an_answer() {
     site.odoo.behave(1, Behaviour::Status { status: 422, name, retry_after: None });
     site.enqueue(&["a"], 1).await;
     site.drained().await;
-    let dead = site.store.dead_letters(1, None).unwrap().pop().unwrap().letter;
+    let dead =
+        site.store.dead_letters(&LetterFilter::default(), 1, None).unwrap().pop().unwrap().letter;
     let answer = dead.answer.unwrap();
     assert!(answer.contains("*** was the key") && !answer.contains("topsecret"), "{answer}");
 }

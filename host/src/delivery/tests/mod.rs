@@ -15,7 +15,7 @@ use crate::message::{Content, DeviceId, Event, Item, Rejection};
 use crate::module::sink::{
     Conclusion, Delivery as Out, Encoding, Outcome, Part, Plan, Request, Response, Verdict,
 };
-use crate::store::{Commit, NewDelivery, StoreOptions};
+use crate::store::{Commit, LetterFilter, NewDelivery, StoreOptions};
 
 /// What the encoder does beside its work.
 #[derive(Clone, Default)]

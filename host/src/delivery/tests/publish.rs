@@ -119,7 +119,7 @@ async fn what_has_expired_is_never_sent_late() {
     assert_eq!(broker.payloads("a"), [1, 2]);
     let last = broker.published.lock().unwrap().last().cloned().unwrap();
     assert_eq!(last.2, Some(Duration::from_secs(50)), "the rest of its life goes with it");
-    let dead = store.dead_letters(10, None).unwrap();
+    let dead = store.dead_letters(&LetterFilter::default(), 10, None).unwrap();
     assert_eq!(dead.len(), 1);
     assert_eq!((&*dead[0].letter.code, dead[0].letter.attempts), ("expired", 0));
     delivery.stop(Duration::from_secs(1)).await;
@@ -136,7 +136,10 @@ async fn what_the_broker_refuses_is_set_aside_and_the_rest_goes_out() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!((broker.payloads("a"), broker.payloads("b")), (vec![0], vec![2]));
-    assert_eq!(store.dead_letters(10, None).unwrap()[0].letter.detail, "not authorized");
+    assert_eq!(
+        store.dead_letters(&LetterFilter::default(), 10, None).unwrap()[0].letter.detail,
+        "not authorized"
+    );
     delivery.stop(Duration::from_secs(1)).await;
 }
 

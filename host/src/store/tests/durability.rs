@@ -74,7 +74,7 @@ fn a_full_disk_shows_as_trouble_and_the_same_group_is_written_later() {
     assert_eq!(written.recv().unwrap(), Committed { queued: 2, known: 0, dead: 1 });
     assert_eq!(store.trouble(), None);
     let row = store.outbox_heads(&sink()).unwrap()[0].row;
-    assert_eq!(store.outbox_rows(&sink(), &[row]).unwrap()[0].seq, 1, "counted once");
+    assert_eq!(store.outbox_rows(&sink(), &[row]).unwrap().waiting[0].seq, 1, "counted once");
     assert_eq!((store.outbox_count(&sink()), store.dead_letter_count()), (2, 1));
 }
 

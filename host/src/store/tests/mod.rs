@@ -81,11 +81,13 @@ fn dead_letter(code: &str) -> DeadLetter {
         detail: "expected `{`".into(),
         at: Timestamp(5_000),
         device: Some(DeviceId::from("mill")),
+        key: Some("mill/switch:0".into()),
         message: Some(message()),
         delivery: None,
         module: Some(ModuleTag { name: "shelly".into(), version: "0.1.0".into(), hash: [7; 32] }),
         attempts: 2,
         answer: Some("422 no such machine".into()),
+        raw: None,
     }
 }
 

@@ -50,10 +50,12 @@ fn everything_in_a_commit_is_there_after_reopening() {
     assert_eq!(store.meta_get("epoch.main").unwrap(), Some(vec![3]));
     assert_eq!(store.outbox_count(&sink()), 1);
     let [head] = &store.outbox_heads(&sink()).unwrap()[..] else { panic!("one head") };
-    let [waiting] = &store.outbox_rows(&sink(), &[head.row]).unwrap()[..] else { panic!("one") };
+    let [waiting] = &store.outbox_rows(&sink(), &[head.row]).unwrap().waiting[..] else {
+        panic!("one")
+    };
     assert_eq!(waiting.delivery, delivery(1, "mill"));
     assert_eq!((waiting.seq, waiting.tries), (1, 0));
-    let letters = store.dead_letters(10, None).unwrap();
+    let letters = store.dead_letters(&LetterFilter::default(), 10, None).unwrap();
     assert_eq!(letters.len(), 1);
     assert_eq!(letters[0].letter, dead_letter("not-json"));
     assert_eq!(store.dead_letter_count(), 1);
@@ -111,7 +113,7 @@ fn every_kind_of_content_is_read_back_as_it_was() {
         delivery.replayed = true;
         commit(&store, Commit { outbox: vec![delivery.clone()], ..Commit::default() });
         let head = store.outbox_heads(&sink()).unwrap().pop().unwrap();
-        let rows = store.outbox_rows(&sink(), &[head.row]).unwrap();
+        let rows = store.outbox_rows(&sink(), &[head.row]).unwrap().waiting;
         assert_eq!(rows[0].delivery, delivery);
     }
 }
@@ -126,7 +128,7 @@ fn numbers_count_up_per_key_and_a_known_id_is_not_added_again() {
     assert_eq!(heads(&store), [(1, "a".into()), (2, "b".into())]);
     let head = Head { row: RowId(1), key: "a".into() };
     assert_eq!(store.outbox_next(&sink(), &[head]).unwrap(), [Some(RowId(3))]);
-    let rows = store.outbox_rows(&sink(), &[RowId(3), RowId(77)]).unwrap();
+    let rows = store.outbox_rows(&sink(), &[RowId(3), RowId(77)]).unwrap().waiting;
     assert_eq!((rows.len(), rows[0].seq), (1, 2));
 
     let at = Timestamp(10_000);
@@ -139,7 +141,7 @@ fn numbers_count_up_per_key_and_a_known_id_is_not_added_again() {
     let committed = commit(&store, Commit { outbox, ..Commit::default() });
     assert_eq!((committed.queued, committed.known), (1, 2), "delivered ids are remembered");
     assert_eq!(heads(&store), [(2, "b".into()), (4, "a".into())]);
-    assert_eq!(store.outbox_rows(&sink(), &[RowId(4)]).unwrap()[0].seq, 3);
+    assert_eq!(store.outbox_rows(&sink(), &[RowId(4)]).unwrap().waiting[0].seq, 3);
 }
 
 #[test]
@@ -171,14 +173,14 @@ fn a_refused_delivery_moves_to_the_dead_letters_once() {
     let dead =
         Settlement { sink: sink(), row: RowId(1), fate: Fate::Dead(Box::new(letter.clone())) };
     commit(&store, Commit { settle: vec![tried], ..Commit::default() });
-    let waiting = store.outbox_rows(&sink(), &[RowId(1)]).unwrap().pop().unwrap();
+    let waiting = store.outbox_rows(&sink(), &[RowId(1)]).unwrap().waiting.pop().unwrap();
     assert_eq!((waiting.tries, waiting.last_error.as_deref()), (1, Some("500")));
     for expected in [1, 0] {
         let settle = vec![dead.clone()];
         assert_eq!(commit(&store, Commit { settle, ..Commit::default() }).dead, expected);
     }
     assert_eq!(store.outbox_count(&sink()), 0);
-    assert_eq!(store.dead_letters(10, None).unwrap()[0].letter, letter);
+    assert_eq!(store.dead_letters(&LetterFilter::default(), 10, None).unwrap()[0].letter, letter);
 
     // A replay: the letter goes and the delivery comes back, in one commit.
     let mut replay = delivery(1, "a");
@@ -186,6 +188,99 @@ fn a_refused_delivery_moves_to_the_dead_letters_once() {
     let commit_ = Commit { outbox: vec![replay], dead_removed: vec![1], ..Commit::default() };
     assert_eq!(commit(&store, commit_).queued, 1);
     assert_eq!((store.dead_letter_count(), store.outbox_count(&sink())), (0, 1));
+}
+
+#[test]
+fn a_replay_that_fails_again_keeps_its_letter_and_its_number() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let dead = vec![dead_letter("trap"), dead_letter("trap")];
+    commit(&store, Commit { dead, ..Commit::default() });
+    let mut again = dead_letter("settings");
+    (again.stage, again.key, again.attempts) = ("session".into(), None, 3);
+    // A letter that is gone meanwhile does not come back.
+    let dead_again = vec![(2, again.clone()), (77, again.clone())];
+    commit(&store, Commit { dead_again, ..Commit::default() });
+    let listed = store.dead_letters(&LetterFilter::default(), 10, None).unwrap();
+    let listed: Vec<_> = listed.into_iter().map(|one| (one.number, one.letter)).collect();
+    assert_eq!(listed, [(2, again), (1, dead_letter("trap"))]);
+    assert_eq!(store.dead_letter_count(), 2);
+}
+
+#[test]
+fn letters_are_found_by_what_people_ask_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut dead = vec![dead_letter("trap"), dead_letter("not-json"), dead_letter("trap")];
+    dead[1].stage = "session".into();
+    (dead[2].device, dead[2].at) = (None, Timestamp(9_000));
+    commit(&store, Commit { dead, ..Commit::default() });
+    let text = |text: &str| Some(text.to_owned());
+    let all = LetterFilter::default();
+    let cases: [(LetterFilter, &[u64]); 6] = [
+        (all.clone(), &[1, 2, 3]),
+        (LetterFilter { code: text("trap"), ..all.clone() }, &[1, 3]),
+        (LetterFilter { stage: text("session"), ..all.clone() }, &[2]),
+        (LetterFilter { device: text("mill"), ..all.clone() }, &[1, 2]),
+        (LetterFilter { since: Some(Timestamp(5_001)), ..all.clone() }, &[3]),
+        (LetterFilter { pipeline: text("other"), ..all.clone() }, &[]),
+    ];
+    for (filter, expected) in cases {
+        let found = store.dead_letter_numbers(&filter, (0, 99), 10).unwrap();
+        assert_eq!(found, expected, "{filter:?}");
+        let (count, newest) = store.dead_letters_matching(&filter).unwrap();
+        assert_eq!((count, newest), (found.len() as u64, found.last().copied().unwrap_or(0)));
+        let listed = store.dead_letters(&filter, 10, None).unwrap();
+        let listed: Vec<_> = listed.iter().rev().map(|one| one.number).collect();
+        assert_eq!(listed, expected, "{filter:?}");
+    }
+    assert_eq!(store.dead_letter_numbers(&all, (1, 2), 10).unwrap(), [2]);
+    assert_eq!(store.dead_letters(&all, 1, Some(3)).unwrap()[0].number, 2);
+}
+
+#[test]
+fn rows_that_cannot_be_decoded_are_shown_with_their_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let (outbox, dead) = (vec![delivery(1, "a"), delivery(2, "a")], vec![dead_letter("trap")]);
+    commit(&store, Commit { outbox, dead, ..Commit::default() });
+    store
+        .call(|connection| {
+            connection.execute_batch(
+                "UPDATE outbox SET body = x'63ff' WHERE row = 1; UPDATE dead_letters SET body = x''",
+            )
+        })
+        .unwrap();
+    let rows = store.outbox_rows(&sink(), &[RowId(1), RowId(2)]).unwrap();
+    assert_eq!(rows.waiting.len(), 1);
+    let [unreadable] = &rows.unreadable[..] else { panic!("one: {rows:?}") };
+    assert_eq!(
+        (unreadable.row, &*unreadable.key, &*unreadable.raw),
+        (RowId(1), "a", &b"\x63\xff"[..])
+    );
+    assert!(unreadable.why.contains("encoding 99"), "{}", unreadable.why);
+    let letter = store.dead_letter(1).unwrap().unwrap();
+    assert_eq!((letter.letter.code.as_str(), letter.letter.message), ("trap", None));
+    assert_eq!(letter.unreadable.as_deref(), Some("the row is empty"));
+}
+
+#[test]
+fn what_was_done_on_a_persons_word_is_kept_for_a_year() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let year = 365 * 24 * 3600 * 1000;
+    for at in [0, 1, year + 1] {
+        let audit = Audit {
+            at: Timestamp(at),
+            author: "socket (user 0)".into(),
+            action: "dead-letter.discarded",
+            what: at.to_string(),
+        };
+        commit(&store, Commit { audit: vec![audit], ..Commit::default() });
+    }
+    let kept = store.audit(10, None).unwrap();
+    assert_eq!(kept.iter().map(|entry| entry.at.0).collect::<Vec<_>>(), [year + 1, 1]);
+    assert_eq!(store.audit(10, Some(kept[0].number)).unwrap(), kept[1..]);
 }
 
 #[test]
@@ -223,7 +318,7 @@ fn rows_that_expire_are_found_whatever_stands_before_them() {
     commit(&store, Commit { outbox, ..Commit::default() });
     assert_eq!(store.outbox_next_expiry(&sink()).unwrap(), Some(Timestamp(400)));
     let expired = |now| {
-        let rows = store.outbox_expired(&sink(), Timestamp(now), 10).unwrap();
+        let rows = store.outbox_expired(&sink(), Timestamp(now), 10).unwrap().waiting;
         rows.iter().map(|waiting| waiting.row.0).collect::<Vec<_>>()
     };
     assert_eq!((expired(399), expired(400), expired(500)), (vec![], vec![3], vec![3, 2]));
