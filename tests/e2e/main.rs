@@ -15,5 +15,6 @@ mod poison;
 mod push;
 mod reachability;
 mod restarts;
+mod revisions;
 mod sites;
 mod structure;

@@ -6,6 +6,7 @@
 //! client controls is unbounded.
 
 mod access;
+mod config;
 mod metrics;
 mod routes;
 mod serve;

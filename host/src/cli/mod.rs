@@ -4,6 +4,7 @@
 //! reachable, 4 refused.
 
 mod check;
+mod config;
 mod health;
 mod remote;
 mod run;
@@ -47,6 +48,8 @@ enum Command {
     Health(health::Args),
     /// Show the sinks and what waits in each, or end a sink's pause
     Sinks(sinks::Args),
+    /// Show what is configured and where from, what was changed, and go back
+    Config(config::Args),
     /// Publish what real devices would, for trying things out
     Simulate(crate::simulate::Args),
     /// Print completions for a shell
@@ -77,6 +80,7 @@ impl Cli {
             Command::Demo(args) => crate::demo::run(&args),
             Command::Health(args) => health::health(&args),
             Command::Sinks(args) => sinks::sinks(&args),
+            Command::Config(args) => config::config(&args),
             Command::Simulate(args) => simulate::simulate(args),
             Command::Completions { shell } => {
                 let mut command = Self::command();

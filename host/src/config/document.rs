@@ -104,6 +104,22 @@ impl Document {
         self.find(pointer, |span| span.key.clone().unwrap_or_else(|| span.value.clone()))
     }
 
+    /// Every single value by its readable path, with its line.
+    pub(super) fn lines(&self) -> Vec<(String, usize)> {
+        let places = self.places.get_or_init(|| self.locate());
+        let has_parts = |pointer: &str| {
+            let below = format!("{pointer}/");
+            places.spans.range(below.clone()..).next().is_some_and(|(p, _)| p.starts_with(&below))
+        };
+        let single = places.spans.keys().filter(|pointer| !has_parts(pointer));
+        single
+            .map(|pointer| {
+                let place = self.place(pointer);
+                (place.path.replace('[', ".").replace(']', ""), place.line_and_column().0)
+            })
+            .collect()
+    }
+
     fn find(&self, pointer: &str, part: impl Fn(&Span) -> Range<usize>) -> Place {
         let places = self.places.get_or_init(|| self.locate());
         let mut known = pointer;

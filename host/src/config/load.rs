@@ -76,7 +76,7 @@ pub struct Checked {
     /// All devices of all units that are right.
     pub registry: Arc<Devices>,
     pub warnings: Vec<Problem>,
-    pub origins: Origins,
+    pub origins: Arc<Origins>,
 }
 
 /// One pipeline.
@@ -192,9 +192,9 @@ pub fn check(texts: &Texts, around: Around<'_>) -> Checked {
     let (site, shipped, topics, origins) = match site {
         Ok(loaded) => {
             check.warnings.extend(loaded.warnings);
-            (Ok(Arc::new(loaded.site)), loaded.shipped, loaded.topics, loaded.origins)
+            (Ok(Arc::new(loaded.site)), loaded.shipped, loaded.topics, Arc::new(loaded.origins))
         }
-        Err(problems) => (Err(problems), None, BTreeMap::new(), Origins::new()),
+        Err(problems) => (Err(problems), None, BTreeMap::new(), Arc::default()),
     };
     let site = match texts.unreadable_site() {
         Some(problem) if site.is_ok() => Err(vec![problem.clone()]),
@@ -238,7 +238,8 @@ impl Checked {
         let pipelines =
             self.pipelines.iter().filter_map(|unit| unit.result.as_ref().ok().cloned()).collect();
         let (devices, warnings) = (self.registry.clone(), self.warnings.clone());
-        Some(Config { site, pipelines, devices, warnings })
+        let origins = self.origins.clone();
+        Some(Config { site, pipelines, devices, warnings, origins })
     }
 }
 

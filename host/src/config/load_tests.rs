@@ -50,7 +50,7 @@ fn starts_from_the_environment_alone() {
     assert_eq!(config.site.endpoints["odoo"].url.as_deref(), Some("http://odoo:8069"));
     assert_eq!(config.site.http.listen.port(), 9000);
     assert_eq!(&*config.pipelines[0].name, "workshop");
-    assert_eq!(checked.origins["broker.main.host"], Origin::Environment("MQTT_BROKER"));
+    assert_eq!(checked.origins.of("broker.main.host"), Origin::Environment("MQTT_BROKER"));
 }
 
 #[test]
@@ -84,8 +84,8 @@ fn pushed_beats_file_beats_environment_field_by_field() {
             .iter()
             .any(|w| w.contains("hides this value of `broker.main.host`"))
     );
-    assert_eq!(checked.origins["broker.main.host"], Origin::Pushed);
-    assert_eq!(checked.origins["broker.main.username"], Origin::Environment("MQTT_USERNAME"));
+    assert_eq!(checked.origins.of("broker.main.host"), Origin::Pushed);
+    assert_eq!(checked.origins.of("broker.main.username"), Origin::Environment("MQTT_USERNAME"));
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod wording;
 use std::sync::Arc;
 
 pub use device::Devices;
+pub use layers::{Origin, Origins};
 pub use load::{Around, Checked, Texts, check};
 pub use pipeline::Pipeline;
 pub use problem::{Place, Problem};
@@ -47,6 +48,8 @@ pub struct Config {
     /// What is odd but not wrong: a file value that the pushed document hides, a site file
     /// that replaces a shipped one, overlapping parse filters.
     pub warnings: Vec<Problem>,
+    /// Where the values of the site come from.
+    pub origins: Arc<Origins>,
 }
 
 #[cfg(test)]

@@ -117,6 +117,20 @@ struct StoredMqtt {
 impl Pushed {
     /// Reads a document; `name` is what problems call it: `POST /config`, or a file.
     pub fn parse(name: &str, text: &str, format: Format) -> Result<Self, Vec<Problem>> {
+        let (pushed, problems) = Self::read(name, text, format)?;
+        if problems.is_empty() { Ok(pushed) } else { Err(problems) }
+    }
+
+    /// As [`parse`](Self::parse), but what can be read in spite of problems comes beside them,
+    /// so that it can be checked further.
+    ///
+    /// # Errors
+    /// If nothing can be read at all.
+    pub fn read(
+        name: &str,
+        text: &str,
+        format: Format,
+    ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let mut reader = Reader::open(name, text, format, &SHAPE)?;
         let mqtt = match reader.value.get("mqtt") {
             None | Some(Value::Null) => None,
@@ -126,14 +140,11 @@ impl Pushed {
         let devices = devices.into_iter().map(Arc::new).collect();
         let mut document = reader.value.take();
         let problems = reader.into_problems();
-        if !problems.is_empty() {
-            return Err(problems);
-        }
         let is_said = |password: &&mut Value| password.as_str().is_some_and(|p| !p.is_empty());
         if let Some(password) = document.pointer_mut("/mqtt/password").filter(is_said) {
             *password = HIDDEN.into();
         }
-        Ok(Self { document, mqtt, devices })
+        Ok((Self { document, mqtt, devices }, problems))
     }
 
     /// This document in force after `previous`: an absent `mqtt`, and a password that is not

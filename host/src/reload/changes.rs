@@ -15,8 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub(super) use outline::Outline;
-pub(super) use outline::device as device_fields;
-pub use text::{devices_in_short, render};
+pub use text::render;
 
 use crate::config::Problem;
 use crate::config::push::HIDDEN;

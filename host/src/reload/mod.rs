@@ -12,9 +12,11 @@ mod modules;
 mod prepare;
 mod push;
 mod pushed;
+mod revisions;
 mod router;
 mod sinks;
 mod start;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,10 +25,11 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
-pub use changes::{Change, Changes, Difference, How};
+pub use changes::{Change, Changes, Difference, How, render};
 pub use health::{BrokerHealth, Health, PipelineHealth, SinkHealth};
 pub use prepare::{Findings, check_only as check};
-pub use push::{Applied, PushError};
+pub use push::{Applied, IfMatch, PushError};
+pub use revisions::{Entry, InForce};
 pub use start::StartError;
 
 use crate::broker::{Farewell, Link, LinkOptions, Memory, MemoryError, Subscription};
@@ -75,6 +78,8 @@ pub struct Tapline {
     links: Arc<Links>,
     publishers: Publishers,
     running: RwLock<Running>,
+    /// Of the document in force; 0 before the first push.
+    revision: std::sync::atomic::AtomicU64,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
     asker: JoinHandle<()>,

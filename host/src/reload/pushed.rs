@@ -27,6 +27,8 @@ pub(super) struct Kept {
     pub(super) name: String,
     pub(super) pushed: Option<Arc<Pushed>>,
     pub(super) updated: Option<Timestamp>,
+    /// The document's number; 0 if there is none yet.
+    pub(super) revision: u64,
     /// Read from a file just now, and to be kept.
     pub(super) fresh: bool,
 }
@@ -54,7 +56,8 @@ impl Kept {
                 let password = secrets.get(PASSWORD).map(|p| Secret::new(p));
                 let document = serde_json::from_slice(&revision.document).unwrap_or_default();
                 let pushed = Pushed::restore(&document, password).map_err(StartError::Config)?;
-                return Ok(Self { name, pushed: Some(Arc::new(pushed)), updated: Some(revision.at), fresh: false });
+                let (updated, revision) = (Some(revision.at), revision.rev);
+                return Ok(Self { name, pushed: Some(Arc::new(pushed)), updated, revision, fresh: false });
             }
             let s3 = options.data.join(S3_CONFIG);
             let first = match &options.config_file {
@@ -62,12 +65,12 @@ impl Kept {
                 None => s3.exists().then_some(s3),
             };
             let Some(file) = first else {
-                return Ok(Self { name, pushed: None, updated: None, fresh: false });
+                return Ok(Self { name, pushed: None, updated: None, revision: 0, fresh: false });
             };
             let pushed = read_document(&file).map_err(StartError::Config)?;
             tracing::info!(event = "config_imported", file = %file.display(), devices = pushed.devices().len(), "configuration read from a file");
             let updated = Some(clock::now());
-            Ok(Self { name, pushed: Some(Arc::new(pushed)), updated, fresh: true })
+            Ok(Self { name, pushed: Some(Arc::new(pushed)), updated, revision: 0, fresh: true })
         })
         .await
     }

@@ -69,6 +69,7 @@ impl Tapline {
             publishers: Publishers::new(links.clone()),
             links,
             running: RwLock::default(),
+            revision: kept.revision.into(),
             changing: tokio::sync::Mutex::new(()),
             started: Instant::now(),
         });
@@ -90,13 +91,13 @@ impl Tapline {
                 devices: document.devices().len(),
                 what: String::new(),
             };
-            let kept = pushed::keep(store, data, &document, change).await;
-            if let Err(error) = kept {
-                tracing::error!(
+            match pushed::keep(store, data, &document, change).await {
+                Ok(revision) => tapline.set_revision(revision),
+                Err(error) => tracing::error!(
                     event = "config_not_persisted",
                     error = &error as &dyn std::error::Error,
                     "the configuration is read again at the next start"
-                );
+                ),
             }
         }
         let config = tapline.config();

@@ -68,7 +68,8 @@ pub fn load(text: Option<&str>, around: Around<'_>) -> Result<Loaded, Vec<Proble
     let site = build.site();
     let shipped = build.reader.read::<Vec<Name>>("/shipped");
     build.warn_of_readers();
-    let Build { reader, layers, mut warnings, environment, .. } = build;
+    let Build { reader, mut layers, mut warnings, environment, .. } = build;
+    layers.origins.add_written(reader.document.lines());
     let mut all = problems;
     all.extend(reader.into_problems());
     if !all.is_empty() {
@@ -170,10 +171,20 @@ impl Build<'_> {
         let timeout = format!("{at}/timeout");
         let timeout = self.reader.duration(&timeout, file.timeout, least, most);
         Endpoint {
-            url: self.pick(&path("url"), &at, url, environment.odoo_url),
-            database: self.pick(&path("database"), &at, file.database, environment.odoo_database),
-            login: self.pick(&path("login"), &at, file.login, environment.odoo_login),
-            key: self.pick(&path("key"), &at, key, environment.odoo_key),
+            url: self.pick(&path("url"), &format!("{at}/url"), url, environment.odoo_url),
+            database: self.pick(
+                &path("database"),
+                &format!("{at}/database"),
+                file.database,
+                environment.odoo_database,
+            ),
+            login: self.pick(
+                &path("login"),
+                &format!("{at}/login"),
+                file.login,
+                environment.odoo_login,
+            ),
+            key: self.pick(&path("key"), &format!("{at}/key"), key, environment.odoo_key),
             headers: self.headers(&at, file.headers),
             ca: file.ca.map(|ca| self.path(&ca)),
             connect_timeout: connect.unwrap_or(Duration::from_secs(5)),

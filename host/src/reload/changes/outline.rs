@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::config::device::Device;
 use crate::config::pipeline::{Check, Pipeline};
+use crate::config::push::{HIDDEN, Password, Pushed};
 use crate::config::site::{Broker, Endpoint, MqttVersion, Secret, Site, Transport};
 use crate::config::{Config, Devices};
 use crate::module::{Hash, Module};
@@ -41,7 +42,7 @@ pub(super) struct Part {
 
 /// Values by name; secrets are compared and never shown.
 #[derive(Clone, Debug, Default)]
-pub(in crate::reload) struct Facts {
+pub(super) struct Facts {
     pub(super) open: Map<String, Value>,
     pub(super) secret: BTreeMap<String, Secret>,
 }
@@ -63,7 +64,7 @@ impl Facts {
     }
 
     /// All values by path, a secret as `***`.
-    pub(in crate::reload) fn flat(&self) -> BTreeMap<String, Value> {
+    fn flat(&self) -> BTreeMap<String, Value> {
         let nothing = Self::default();
         let said = nothing.differences(self).into_iter();
         said.filter_map(|said| Some((said.field, said.to?))).collect()
@@ -114,6 +115,33 @@ impl Outline {
             brokers: brokers.collect(),
             endpoints: endpoints.collect(),
             site: site_facts(site),
+            ..Self::default()
+        }
+    }
+
+    /// Of a pushed document alone.
+    pub(in crate::reload) fn of_pushed(pushed: &Pushed) -> Self {
+        let devices = pushed.devices().iter().map(|d| (d.id.clone(), d.clone())).collect();
+        let mqtt = pushed.mqtt().map(|mqtt| {
+            let facts = Facts::of(json!({
+                "broker": mqtt.broker,
+                "port": mqtt.port,
+                "username": mqtt.username,
+                "password": match mqtt.password {
+                    Password::Unsaid => None,
+                    Password::Empty => Some("none"),
+                    Password::Is(_) => Some(HIDDEN),
+                },
+                "client_id": mqtt.client_id,
+                "keepalive": mqtt.keepalive,
+                "use_tls": mqtt.use_tls,
+            }));
+            let part = Part { kind: "broker", name: "mqtt".to_owned(), facts, ..Part::default() };
+            ("mqtt".to_owned(), part)
+        });
+        Self {
+            devices: Arc::new(Devices { by_id: devices }),
+            brokers: mqtt.into_iter().collect(),
             ..Self::default()
         }
     }
@@ -215,7 +243,7 @@ fn modules_of(plan: &Plan) -> Vec<(String, Used<'_>)> {
 }
 
 /// A device in the words of its file.
-pub(in crate::reload) fn device(device: &Device) -> Facts {
+pub(super) fn device(device: &Device) -> Facts {
     let mut facts = json!({
         "machine_name": device.machine_name,
         "mqtt_topic": device.topic.to_string(),
@@ -235,22 +263,24 @@ fn broker(broker: &Broker) -> Facts {
     let tls = broker.tls.as_ref();
     let client = tls.and_then(|tls| tls.client.as_ref());
     Facts::of(json!({
-        "transport": match broker.transport {
-            Transport::Tcp => "mqtt",
-            Transport::Tls => "mqtts",
-            Transport::WebSocket => "ws",
-            Transport::WebSocketTls => "wss",
+        "web_socket": match broker.transport {
+            Transport::Tcp | Transport::Tls => None,
+            Transport::WebSocket | Transport::WebSocketTls => Some(true),
         },
+        "tls": matches!(broker.transport, Transport::Tls | Transport::WebSocketTls),
         "host": broker.host,
         "port": broker.port,
-        "path": (!broker.path.is_empty()).then_some(&broker.path),
+        "path": match broker.transport {
+            Transport::Tcp | Transport::Tls => None,
+            Transport::WebSocket | Transport::WebSocketTls => Some(&broker.path),
+        },
         "version": match broker.version {
             MqttVersion::V5 => "5",
             MqttVersion::V311 => "3.1.1",
         },
         "client_id": broker.client_id,
         "username": broker.username,
-        "keep_alive": duration(broker.keep_alive),
+        "keepalive": duration(broker.keep_alive),
         "connect_timeout": duration(broker.connect_timeout),
         "clean_start": broker.clean_start,
         "session_expiry": duration(broker.session_expiry),
@@ -285,7 +315,8 @@ fn site_facts(site: &Site) -> Facts {
     Facts::of(json!({
         "site": site.name,
         "http": {
-            "listen": site.http.listen.to_string(),
+            "address": site.http.listen.ip(),
+            "port": site.http.listen.port(),
             "tls": site.http.tls.as_ref().map(|(cert, _)| cert),
             "anonymous_from": site.http.anonymous_from,
         },

@@ -82,7 +82,7 @@ impl Changes {
 }
 
 /// `2 devices added, 1 changed`.
-pub fn devices_in_short(devices: &[Change]) -> Option<String> {
+fn devices_in_short(devices: &[Change]) -> Option<String> {
     let count = |how| devices.iter().filter(|device| device.change == how).count();
     let counted = [How::Added, How::Changed, How::Removed].map(|how| (count(how), how));
     let mut said = Vec::new();
