@@ -10,6 +10,7 @@ mod config;
 mod metrics;
 mod routes;
 mod serve;
+mod status;
 mod stream;
 
 pub use serve::{SOCKET, ServeError, Server};

@@ -22,6 +22,7 @@ pub(super) fn router(tapline: Arc<Tapline>, http: &Http) -> Router {
         .merge(config::routes())
         .route("/api/v1/sinks/{pipeline}/{sink}/resume", post(resume))
         .merge(super::metrics::routes())
+        .merge(super::status::routes())
         .layer(middleware::from_fn_with_state(access, access::check))
         .route("/health", get(health))
         .fallback(nothing_here)

@@ -10,6 +10,7 @@ mod remote;
 mod run;
 mod simulate;
 mod sinks;
+mod status;
 mod table;
 
 use std::path::PathBuf;
@@ -50,6 +51,8 @@ enum Command {
     Sinks(sinks::Args),
     /// Show what is configured and where from, what was changed, and go back
     Config(config::Args),
+    /// Show what runs: brokers, pipelines, sinks, modules, and what went wrong last
+    Status(status::Args),
     /// Publish what real devices would, for trying things out
     Simulate(crate::simulate::Args),
     /// Print completions for a shell
@@ -81,6 +84,7 @@ impl Cli {
             Command::Health(args) => health::health(&args),
             Command::Sinks(args) => sinks::sinks(&args),
             Command::Config(args) => config::config(&args),
+            Command::Status(args) => status::status(&args),
             Command::Simulate(args) => simulate::simulate(args),
             Command::Completions { shell } => {
                 let mut command = Self::command();

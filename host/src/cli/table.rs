@@ -14,16 +14,25 @@ pub(super) fn print(headers: &[&str], rows: Vec<Vec<String>>) -> std::io::Result
     writeln!(std::io::stdout(), "{}", text(headers, rows))
 }
 
-fn text(headers: &[&str], rows: Vec<Vec<String>>) -> String {
+/// The same as a text; empty without rows.
+pub(super) fn text(headers: &[&str], rows: Vec<Vec<String>>) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headers.iter().map(|header| header.to_uppercase()));
-    table.add_rows(rows);
+    table.add_rows(rows.into_iter().map(|row| row.into_iter().map(|cell| plain(&cell))));
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// Without what would command a terminal: modules and devices have a say in many texts.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 #[cfg(test)]

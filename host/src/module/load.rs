@@ -93,6 +93,7 @@ impl Engine {
             pre,
             functions,
             hash,
+            size: bytes.len(),
             description,
         }))
     }

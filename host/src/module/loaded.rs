@@ -87,6 +87,8 @@ pub struct Module {
     pub(super) pre: InstancePre<Host>,
     pub(super) functions: Functions,
     pub(super) hash: Hash,
+    /// Of its file.
+    pub(super) size: usize,
     pub(super) description: Description,
 }
 
@@ -112,6 +114,11 @@ impl Module {
     /// Of the bytes that it was loaded from.
     pub fn hash(&self) -> Hash {
         self.hash
+    }
+
+    /// Bytes of the file that it was loaded from.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// JSON Schema (2020-12) of its settings.

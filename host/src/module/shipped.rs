@@ -4,7 +4,11 @@
 //! built before looks into `target/modules` of the folder it runs in.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::OnceLock;
+
+use super::loaded::Hash;
 
 include!(concat!(env!("OUT_DIR"), "/shipped_modules.rs"));
 
@@ -22,6 +26,14 @@ pub fn modules() -> Vec<(String, Cow<'static, [u8]>)> {
 /// The bytes of one that ships.
 pub fn module(name: &str) -> Option<Cow<'static, [u8]>> {
     modules().into_iter().find_map(|(shipped, bytes)| (shipped == name).then_some(bytes))
+}
+
+/// Whether a module with this hash ships, whatever its file is called.
+pub fn ships(hash: Hash) -> bool {
+    static HASHES: OnceLock<BTreeSet<Hash>> = OnceLock::new();
+    let hashes =
+        HASHES.get_or_init(|| modules().into_iter().map(|(_, bytes)| Hash::of(&bytes)).collect());
+    hashes.contains(&hash)
 }
 
 /// What cannot be read is as good as not built: the pipeline that needs it says so.

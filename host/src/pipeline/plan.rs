@@ -108,6 +108,16 @@ pub enum Taken {
     Publication,
 }
 
+impl ValidateStage {
+    /// Its module, unless the host applies a schema by itself.
+    pub fn module(&self) -> Option<&ModuleStage> {
+        match &self.check {
+            ValidateCheck::Module(stage) => Some(stage),
+            ValidateCheck::Schema(_) => None,
+        }
+    }
+}
+
 impl Plan {
     /// Resolves `file` against modules, site and devices. A device that does not fit is left
     /// out and named beside the plan: it stops no other.
@@ -160,10 +170,7 @@ impl Plan {
 impl Plan {
     /// Every stage that runs a module instance of the pipeline's own thread.
     pub fn module_stages(&self) -> Vec<&ModuleStage> {
-        let validators = self.validators.iter().filter_map(|v| match &v.check {
-            ValidateCheck::Module(stage) => Some(stage),
-            ValidateCheck::Schema(_) => None,
-        });
+        let validators = self.validators.iter().filter_map(ValidateStage::module);
         validators
             .chain(self.parsers.iter().map(|p| &p.stage))
             .chain(self.detectors.iter().map(|d| &d.stage))

@@ -16,6 +16,7 @@ mod revisions;
 mod router;
 mod sinks;
 mod start;
+mod status;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,9 @@ pub use prepare::{Findings, check_only as check};
 pub use push::{Applied, IfMatch, PushError};
 pub use revisions::{Entry, InForce};
 pub use start::StartError;
+pub use status::{
+    BrokerStatus, Failure, ModuleStatus, PipelineStatus, SinkState, StageStatus, Status,
+};
 
 use crate::broker::{Farewell, Link, LinkOptions, Memory, MemoryError, Subscription};
 use crate::config::push::Pushed;

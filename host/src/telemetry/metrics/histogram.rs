@@ -136,6 +136,11 @@ impl Snapshot {
         self.sum as f64 / self.scale.units_per_base as f64
     }
 
+    /// Of a distribution of times: all of them together.
+    pub fn millis(&self) -> u64 {
+        self.sum / MS
+    }
+
     /// Upper bound in the base unit and how many lie in this bucket alone; the last bound is
     /// infinite.
     #[allow(clippy::cast_precision_loss)]
