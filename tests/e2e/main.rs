@@ -17,4 +17,5 @@ mod reachability;
 mod restarts;
 mod revisions;
 mod sites;
+mod status;
 mod structure;
