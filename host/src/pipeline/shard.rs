@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::worker::Worker;
 use crate::broker::{LinkEvent, Received, Ticket};
 use crate::message::{Message, Publication, Timestamp};
-use crate::store::{Commit, Mark, Store, StoreError};
+use crate::store::{Commit, Mark, Store, StoreError, Succession};
 use crate::telemetry::clock;
 
 /// Messages that one call of a module sees at most.
@@ -82,7 +82,7 @@ type Visit = Box<dyn FnOnce(&Worker) + Send>;
 enum Entry {
     Message(Received, Held),
     Link(Arc<str>, LinkEvent),
-    Apply(Arc<Plan>, SyncSender<()>),
+    Apply(Arc<Plan>, Succession, SyncSender<()>),
     Visit(Visit),
     Redo(Vec<Redo>, SyncSender<Vec<Redone>>),
     Stop,
@@ -204,28 +204,14 @@ impl Shard {
         self.queue.push(Entry::Link(broker, event));
     }
 
-    /// Takes up a new plan after all messages before it; returns when it runs.
-    pub fn apply(&self, plan: Arc<Plan>) {
+    /// Takes up a new plan after all messages before it; returns when it runs. State changes
+    /// hands in between, so that no message meets a stage without what it inherits.
+    pub fn apply(&self, plan: Arc<Plan>, succession: Succession) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.clone();
         let (done, wait) = sync_channel(1);
-        self.queue.push(Entry::Apply(plan, done));
+        self.queue.push(Entry::Apply(plan, succession, done));
         // An error says that the thread is gone: then there is nothing to wait for.
         let _gone = wait.recv();
-    }
-
-    /// Runs `visit` on the pipeline's thread, after all messages before it and before all that
-    /// come later; it should be quick. One that never runs is dropped.
-    pub fn visit(&self, visit: impl FnOnce(&Worker) + Send + 'static) {
-        self.queue.push(Entry::Visit(Box::new(visit)));
-    }
-
-    /// Works dead letters' messages off behind all messages before them, one by one; returns
-    /// when what followed is durable. `None`: the pipeline ended first, and what it did not
-    /// do is left.
-    pub fn redo(&self, letters: Vec<Redo>) -> Option<Vec<Redone>> {
-        let (done, wait) = sync_channel(1);
-        self.queue.push(Entry::Redo(letters, done));
-        wait.recv().ok()
     }
 
     /// Ends the thread after all messages before it, and waits for that.
@@ -321,9 +307,10 @@ impl Thread {
                 let (turn, effects) = self.link_changed(&broker, event);
                 self.commit(turn, effects, Owed::default(), &[], 0, start);
             }
-            Entry::Apply(plan, done) => {
+            Entry::Apply(plan, succession, done) => {
                 // What is due acts by the settings of before.
                 self.wake();
+                self.inherit(&plan, &succession);
                 let now = self.links.values().all(|l| l.up && l.drained).then(clock::now);
                 let effects = self.worker.apply(plan, now);
                 self.commit(Turn::Plan { now }, effects, Owed::default(), &[], 0, start);
@@ -334,6 +321,41 @@ impl Thread {
             Entry::Stop => return false,
         }
         true
+    }
+
+    /// Lets state change hands, and reads it where a stage comes in that did not run before.
+    fn inherit(&mut self, plan: &Plan, succession: &Succession) {
+        let before = self.worker.plan().clone();
+        let is_new = |stage: &str| before.rank(stage) == usize::MAX;
+        let parsers = plan.parsers.iter().map(|parser| &parser.stage.name);
+        let mut stages = parsers.chain(plan.detectors.iter().map(|d| &d.stage.name));
+        if succession.is_empty() && !stages.any(|stage| is_new(stage)) {
+            return;
+        }
+        // The store writes in order: what was committed before is written before.
+        let read = self.store.succeed(succession, clock::now()).and_then(|done| {
+            let rows = self.store.load_keys(&plan.file.name)?;
+            Ok((done, rows))
+        });
+        match read {
+            Ok((done, rows)) => {
+                tracing::info!(
+                    event = "state_changed_hands",
+                    pipeline = %plan.file.name,
+                    restored = done.restored,
+                    inherited = done.inherited,
+                    "stages took their state up"
+                );
+                self.worker.remember(rows);
+            }
+            // Without a store nothing is committed any more, whatever is remembered.
+            Err(error) => tracing::error!(
+                event = "state_not_read",
+                pipeline = %plan.file.name,
+                error = &error as &dyn std::error::Error,
+                "stages did not take their state up"
+            ),
+        }
     }
 
     fn redo(&mut self, letters: &[Redo], done: SyncSender<Vec<Redone>>) {

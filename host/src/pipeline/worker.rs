@@ -70,6 +70,15 @@ impl Worker {
         rows.collect()
     }
 
+    /// Replaces all that it remembers by what the store holds; everything before must be
+    /// durable.
+    pub fn remember(&mut self, rows: Vec<StoredKey>) {
+        self.keys.clear();
+        for (stage, key, row) in rows {
+            self.keys.entry(stage).or_default().load(key, row);
+        }
+    }
+
     /// Keeps an instance whose stage runs the same module under the same limits.
     fn renew_runners(&mut self, before: Option<&Plan>) {
         let plan = self.plan.clone();

@@ -44,7 +44,7 @@ use crate::delivery::{Delivery, Surroundings};
 use crate::message::Timestamp;
 use crate::module::Engine;
 use crate::pipeline::{Activity, Shard, Watchers};
-use crate::store::Store;
+use crate::store::{Store, Succession};
 use crate::telemetry::{self, clock};
 use prepare::{Inputs, Prepared};
 use router::{Router, Ways};
@@ -283,7 +283,10 @@ impl Tapline {
                 Some(shard) => {
                     let (shard, plan) = (shard.clone(), plan.clone());
                     let applied = shard.clone();
-                    let done = tokio::task::spawn_blocking(move || applied.apply(plan)).await;
+                    let done = tokio::task::spawn_blocking(move || {
+                        applied.apply(plan, Succession::default())
+                    })
+                    .await;
                     if let Err(error) = done {
                         tracing::error!(event = "pipeline_apply_failed", pipeline = %name, %error, "plan not taken up");
                     }

@@ -68,6 +68,24 @@ pub struct Succession {
     pub park: Vec<StageId>,
 }
 
+impl Succession {
+    /// Whether nothing changes hands.
+    pub fn is_empty(&self) -> bool {
+        self.owners.is_empty() && self.heirs.is_empty() && self.park.is_empty()
+    }
+
+    /// What stages of `pipeline` get.
+    #[must_use]
+    pub fn of(&self, pipeline: &str) -> Self {
+        let is_of = |id: &StageId| *id.pipeline == *pipeline;
+        Self {
+            owners: self.owners.iter().filter(|id| is_of(id)).cloned().collect(),
+            heirs: self.heirs.iter().filter(|(_, to)| is_of(to)).cloned().collect(),
+            park: Vec::new(),
+        }
+    }
+}
+
 /// How many keys changed hands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Succeeded {
