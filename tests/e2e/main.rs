@@ -8,6 +8,7 @@ mod batches;
 mod brokers;
 mod clocks;
 mod commands;
+mod dead_letters;
 mod metrics;
 mod odoo;
 mod odoo_records;

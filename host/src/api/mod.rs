@@ -7,6 +7,7 @@
 
 mod access;
 mod config;
+mod dead_letters;
 mod metrics;
 mod routes;
 mod serve;

@@ -21,6 +21,7 @@ pub(super) fn router(tapline: Arc<Tapline>, http: &Http) -> Router {
     Router::new()
         .merge(config::routes())
         .route("/api/v1/sinks/{pipeline}/{sink}/resume", post(resume))
+        .merge(super::dead_letters::routes())
         .merge(super::metrics::routes())
         .merge(super::status::routes())
         .layer(middleware::from_fn_with_state(access, access::check))

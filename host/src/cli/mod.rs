@@ -5,6 +5,7 @@
 
 mod check;
 mod config;
+mod dead_letters;
 mod health;
 mod remote;
 mod run;
@@ -53,6 +54,8 @@ enum Command {
     Config(config::Args),
     /// Show what runs: brokers, pipelines, sinks, modules, and what went wrong last
     Status(status::Args),
+    /// Show what was set aside, send it on its way again, or throw it away
+    DeadLetters(dead_letters::Args),
     /// Publish what real devices would, for trying things out
     Simulate(crate::simulate::Args),
     /// Print completions for a shell
@@ -85,6 +88,7 @@ impl Cli {
             Command::Sinks(args) => sinks::sinks(&args),
             Command::Config(args) => config::config(&args),
             Command::Status(args) => status::status(&args),
+            Command::DeadLetters(args) => dead_letters::dead_letters(&args),
             Command::Simulate(args) => simulate::simulate(args),
             Command::Completions { shell } => {
                 let mut command = Self::command();

@@ -37,6 +37,7 @@ pub use problem::{Place, Problem};
 pub use render::{Look, Severity, render, report};
 pub use schema::check_against;
 pub use site::Site;
+pub(crate) use units::duration as parse_duration;
 
 /// Everything a running Tapline is configured with.
 #[derive(Clone, Debug)]

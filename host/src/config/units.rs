@@ -54,7 +54,8 @@ impl SizeText {
     }
 }
 
-pub(super) fn duration(text: &str) -> Option<Duration> {
+/// A time span as files write it: `20s`, `2h`.
+pub(crate) fn duration(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 

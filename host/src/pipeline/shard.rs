@@ -214,6 +214,21 @@ impl Shard {
         let _gone = wait.recv();
     }
 
+    /// Runs `visit` on the pipeline's thread, after all messages before it and before all that
+    /// come later; it should be quick. One that never runs is dropped.
+    pub fn visit(&self, visit: impl FnOnce(&Worker) + Send + 'static) {
+        self.queue.push(Entry::Visit(Box::new(visit)));
+    }
+
+    /// Works dead letters' messages off behind all messages before them, one by one; returns
+    /// when what followed is durable. `None`: the pipeline ended first, and what it did not
+    /// do is left.
+    pub fn redo(&self, letters: Vec<Redo>) -> Option<Vec<Redone>> {
+        let (done, wait) = sync_channel(1);
+        self.queue.push(Entry::Redo(letters, done));
+        wait.recv().ok()
+    }
+
     /// Ends the thread after all messages before it, and waits for that.
     pub fn stop(&self) {
         self.queue.push(Entry::Stop);

@@ -7,6 +7,7 @@
 
 mod changes;
 mod health;
+mod letters;
 mod metrics;
 mod modules;
 mod prepare;
@@ -28,6 +29,7 @@ use tokio::task::JoinHandle;
 
 pub use changes::{Change, Changes, Difference, How, render};
 pub use health::{BrokerHealth, Health, PipelineHealth, SinkHealth};
+pub use letters::{Chosen, Left, Next, TURN, Turned};
 pub use prepare::{Findings, check_only as check};
 pub use push::{Applied, IfMatch, PushError};
 pub use revisions::{Entry, InForce};
@@ -86,6 +88,8 @@ pub struct Tapline {
     revision: std::sync::atomic::AtomicU64,
     /// One change at a time.
     changing: tokio::sync::Mutex<()>,
+    /// One request at a time works on dead letters.
+    letters: tokio::sync::Mutex<()>,
     asker: JoinHandle<()>,
     started: Instant,
 }

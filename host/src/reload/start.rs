@@ -71,6 +71,7 @@ impl Tapline {
             running: RwLock::default(),
             revision: kept.revision.into(),
             changing: tokio::sync::Mutex::new(()),
+            letters: tokio::sync::Mutex::new(()),
             started: Instant::now(),
         });
         let prepared = tapline.prepare(kept.pushed, kept.updated).await;

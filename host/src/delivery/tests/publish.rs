@@ -152,3 +152,26 @@ async fn a_million_rows_of_few_keys_cost_a_few_entries() {
     }
     assert_eq!((queue.ready(), queue.pick(10).len()), (2, 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_cannot_be_read_is_set_aside_and_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(&dir);
+    enqueue(&store, vec![command("a", 0), command("a", 1), command("b", 2)]).await;
+    let database = rusqlite::Connection::open(dir.path().join("tapline.db")).unwrap();
+    database.execute("UPDATE outbox SET body = x'63ff' WHERE row = 1", []).unwrap();
+    drop(database);
+    let broker = Arc::new(Broker::default());
+    let delivery = start(&store, &broker, &TestClock::default());
+    while store.outbox_count(&publish_sink()) > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!((broker.payloads("a"), broker.payloads("b")), (vec![1], vec![2]));
+    let dead = store.dead_letters(&LetterFilter::default(), 10, None).unwrap();
+    assert_eq!(dead.len(), 1);
+    assert_eq!(
+        (&*dead[0].letter.code, dead[0].letter.raw.as_deref()),
+        ("unreadable", Some(&b"\x63\xff"[..]))
+    );
+    delivery.stop(Duration::from_secs(1)).await;
+}
