@@ -1,5 +1,6 @@
 //! Who may ask what, and what never leaves: tokens, secrets, HTTPS.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
 use std::time::Duration;
 
@@ -43,6 +44,72 @@ async fn a_token_is_asked_for_everything_but_health() {
     assert_eq!(refused.len(), 8, "{refused:#?}");
     assert!(refused.iter().all(|line| line["why"].to_string().contains("BRIDGE_API_TOKEN")));
     assert!(!bench.tapline.log().contains(TOKEN));
+}
+
+#[tokio::test]
+async fn every_route_asks_for_its_role() {
+    let bench = Bench::with(|setup| setup.env("BRIDGE_API_TOKEN", TOKEN)).await;
+    let made = |name: &'static str| {
+        let tapline = &bench.tapline;
+        async move {
+            let output = tapline.output(&["token", name, "--roles", name]).await;
+            let token = String::from_utf8(output.stdout).expect("text").trim().to_owned();
+            (token, String::from_utf8(output.stderr).expect("text"))
+        }
+    };
+    let mut tokens = BTreeMap::from([("all", TOKEN.to_owned())]);
+    let mut site = "format = 1\n".to_owned();
+    for name in ["read", "config", "operate"] {
+        let (token, lines) = made(name).await;
+        let at = lines.find("[http.tokens").expect("lines for the site file");
+        site.push_str(&lines[at..]);
+        assert!(!lines.contains(&token), "only the hash goes into the file");
+        tokens.insert(name, token);
+    }
+    let tapline = Setup::new()
+        .port(bench.broker.port())
+        .env("BRIDGE_API_TOKEN", TOKEN)
+        .site("tapline.toml", &site)
+        .start()
+        .await;
+    let empty = json!({});
+    for (method, path, role) in [
+        ("GET", "/config", "read"),
+        ("GET", "/metrics", "read"),
+        ("POST", "/config", "config"),
+        ("POST", "/api/v1/sinks/a/b/resume", "operate"),
+    ] {
+        for (name, token) in &tokens {
+            let body = (method == "POST").then_some(&empty);
+            let call = tapline.call(method, path, body);
+            let call = call.header("authorization", &format!("Bearer {token}"));
+            let answer = call.send().await.expect("an answer");
+            let allowed = *name == "all" || *name == role;
+            assert_eq!(answer.status != 403, allowed, "{method} {path} as {name}: {}", answer.body);
+            assert_ne!(answer.status, 401, "{method} {path} as {name}: {}", answer.body);
+        }
+    }
+    assert!(tokens.values().all(|token| !tapline.log().contains(token)));
+}
+
+#[tokio::test]
+async fn whoever_guesses_tokens_has_to_wait() {
+    let bench = Bench::with(|setup| setup.env("BRIDGE_API_TOKEN", TOKEN)).await;
+    let mut answers = Vec::new();
+    for _ in 0..8 {
+        let call = bench.tapline.call("GET", "/config", None);
+        let answer = call.header("authorization", "Bearer guess").send().await.expect("an answer");
+        answers.push(answer.status);
+    }
+    assert_eq!(answers, [401, 401, 401, 401, 401, 429, 429, 429]);
+    // The right one has to wait too: who guesses must not learn that it was right.
+    let call = bench.tapline.call("GET", "/config", None);
+    let right = call.header("authorization", &format!("Bearer {TOKEN}")).send().await;
+    assert_eq!(right.expect("an answer").status, 429);
+    assert_eq!(bench.tapline.get("/health").await.status, 200);
+    // The operator on the machine is not kept out.
+    let output = bench.tapline.output(&["sinks"]).await;
+    assert!(output.status.success(), "{output:?}");
 }
 
 /// An address of this machine that is not loopback; nothing is sent to find it.

@@ -8,6 +8,7 @@
 mod access;
 mod config;
 mod dead_letters;
+mod floods;
 mod metrics;
 mod routes;
 mod serve;

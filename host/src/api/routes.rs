@@ -10,21 +10,23 @@ use axum::{Json, Router, middleware};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::access::{self, Access};
+use super::access::{self, Gate};
 use super::config;
+use super::floods::Floods;
 use crate::config::site::Http;
 use crate::reload::Tapline;
 use crate::telemetry::clock;
 
 pub(super) fn router(tapline: Arc<Tapline>, http: &Http) -> Router {
-    let access = Access::new(http);
+    let floods = Arc::new(Floods::new(http.rate_limit));
+    let gate = Gate { tapline: tapline.clone(), floods };
     Router::new()
         .merge(config::routes())
         .route("/api/v1/sinks/{pipeline}/{sink}/resume", post(resume))
         .merge(super::dead_letters::routes())
         .merge(super::metrics::routes())
         .merge(super::status::routes())
-        .layer(middleware::from_fn_with_state(access, access::check))
+        .layer(middleware::from_fn_with_state(gate, access::check))
         .route("/health", get(health))
         .fallback(nothing_here)
         .layer(DefaultBodyLimit::max(config::BODY))

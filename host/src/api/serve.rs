@@ -246,7 +246,7 @@ impl Door {
 
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin, caller: Caller) {
         let flow = Flow::new(self.streams, self.stop.clone());
-        let app = self.app.layer(Extension(caller)).layer(Extension(flow.clone()));
+        let app = self.app.layer(Extension(caller.clone())).layer(Extension(flow.clone()));
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIME)

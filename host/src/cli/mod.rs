@@ -13,6 +13,7 @@ mod simulate;
 mod sinks;
 mod status;
 mod table;
+mod token;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -58,6 +59,8 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// Publish what real devices would, for trying things out
     Simulate(crate::simulate::Args),
+    /// Make a token of the API with less than all rights
+    Token(token::Args),
     /// Print completions for a shell
     Completions {
         #[arg(value_enum)]
@@ -90,6 +93,7 @@ impl Cli {
             Command::Status(args) => status::status(&args),
             Command::DeadLetters(args) => dead_letters::dead_letters(&args),
             Command::Simulate(args) => simulate::simulate(args),
+            Command::Token(args) => Ok(token::token(&args)),
             Command::Completions { shell } => {
                 let mut command = Self::command();
                 clap_complete::generate(shell, &mut command, "tapline", &mut std::io::stdout());

@@ -1,10 +1,13 @@
 //! `tapline.toml`: what belongs to this box.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use ipnet::IpNet;
 
 mod brokers;
 mod build;
@@ -116,8 +119,53 @@ pub struct Http {
     pub listen: SocketAddr,
     pub tls: Option<(PathBuf, PathBuf)>,
     pub token: Option<Secret>,
-    /// Networks in CIDR form from which no token is asked. Without a token, loopback is one.
-    pub anonymous_from: Vec<String>,
+    /// Networks from which no token is asked. Without a token, loopback is one.
+    pub anonymous_from: Vec<IpNet>,
+    /// Tokens with less than all rights.
+    pub tokens: Vec<AccessToken>,
+    /// Requests a second that one address may make.
+    pub rate_limit: NonZeroU32,
+}
+
+/// A token of the API, of which only the hash is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessToken {
+    pub name: Arc<str>,
+    pub sha256: [u8; 32],
+    pub roles: BTreeSet<Role>,
+}
+
+/// What a caller of the API may do.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    serde::Deserialize,
+    schemars::JsonSchema,
+    clap::ValueEnum,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// See how everything is: health, status, metrics, configuration without secrets.
+    Read,
+    /// Push, reload and roll back configuration.
+    Config,
+    /// See payloads, resume sinks, replay and discard dead letters.
+    Operate,
+}
+
+impl std::fmt::Display for Role {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Config => "config",
+            Self::Operate => "operate",
+        })
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -1,16 +1,21 @@
 //! From `tapline.toml` and the layers around it to a checked [`Site`].
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 use super::file::{
-    EndpointFile, HttpFile, LogFile, LogFormatText, ReloadFile, ReloadText, SiteFile, StoreFile,
-    TimeFile,
+    AccessTokenFile, EndpointFile, HttpFile, LogFile, LogFormatText, ReloadFile, ReloadText,
+    SiteFile, StoreFile, TimeFile,
 };
-use super::{Endpoint, History, Http, Log, LogFormat, Reload, Site, Store, TimeWindow};
+use super::{
+    AccessToken, Endpoint, History, Http, Log, LogFormat, Reload, Site, Store, TimeWindow,
+};
 use crate::config::document::Format;
 use crate::config::environment::{self, Env, Environment, check_http_url, check_log_level};
 use crate::config::layers::{Layers, Origins};
@@ -25,6 +30,8 @@ use crate::message::Timestamp;
 pub(in crate::config) static SHAPE: LazyLock<Shape> = LazyLock::new(Shape::of::<SiteFile>);
 
 pub(super) const MIB: u64 = 1024 * 1024;
+/// Requests a second from one address: dashboards and scripts, not a flood.
+const RATE: NonZeroU32 = NonZeroU32::new(200).unwrap();
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What stands around `tapline.toml`.
@@ -218,21 +225,37 @@ impl Build<'_> {
             tls: file.tls.map(|tls| (self.path(&tls.cert), self.path(&tls.key))),
             token: self.pick("http.token", "/http/token", token, given),
             anonymous_from: self.networks(file.anonymous_from),
+            tokens: self.tokens(file.tokens),
+            rate_limit: file.rate_limit.unwrap_or(RATE),
         }
     }
 
-    fn networks(&mut self, texts: Vec<String>) -> Vec<String> {
+    fn tokens(&mut self, files: BTreeMap<String, AccessTokenFile>) -> Vec<AccessToken> {
+        let mut tokens = Vec::new();
+        for (name, file) in files {
+            let at = format!("/http/tokens/{name}");
+            let Some(sha256) = sha256(file.sha256.trim()) else {
+                let what = format!("`{}` is no SHA-256 in hex", environment::short(&file.sha256));
+                let remedy = "write the 64 digits that `tapline token` printed";
+                self.reader.problem(&format!("{at}/sha256"), what, remedy);
+                continue;
+            };
+            if file.roles.is_empty() {
+                let remedy = "give it some of \"read\", \"config\", \"operate\"";
+                self.reader.problem(&format!("{at}/roles"), "a token without roles", remedy);
+            }
+            tokens.push(AccessToken { name: name.into(), sha256, roles: file.roles });
+        }
+        tokens
+    }
+
+    fn networks(&mut self, texts: Vec<String>) -> Vec<IpNet> {
         let mut networks = Vec::new();
         for (i, text) in texts.into_iter().enumerate() {
-            let (address, bits) = text.split_once('/').unwrap_or((&text, ""));
-            let address = address.parse::<std::net::IpAddr>().ok();
-            let most = if address.is_some_and(|a| a.is_ipv4()) { 32 } else { 128 };
-            let bits = if bits.is_empty() { Ok(most) } else { bits.parse::<u8>() };
-            match (address, bits) {
-                (Some(address), Ok(bits)) if bits <= most => {
-                    networks.push(format!("{address}/{bits}"));
-                }
-                _ => {
+            // An address alone is a network of one.
+            match text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
+                Ok(network) => networks.push(network),
+                Err(_) => {
                     let what = format!("`{}` is not a network", environment::short(&text));
                     let remedy = "write an address and the bits that count: \"10.0.0.0/8\"";
                     self.reader.problem(&format!("/http/anonymous_from/{i}"), what, remedy);
@@ -328,4 +351,18 @@ impl Build<'_> {
             }
         }
     }
+}
+
+/// 64 hexadecimal digits.
+fn sha256(text: &str) -> Option<[u8; 32]> {
+    let digit = |digit: char| digit.to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let digits: Vec<u8> = text.chars().map(digit).collect::<Option<_>>()?;
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *byte = pair[0] << 4 | pair[1];
+    }
+    Some(bytes)
 }

@@ -1,10 +1,12 @@
 //! The shape of `tapline.toml`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroU32;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::Role;
 use crate::config::formats;
 use crate::config::units::{DurationText, Name, SizeText};
 
@@ -167,6 +169,20 @@ pub(super) struct HttpFile {
     pub(super) token: Option<SecretFile>,
     /// Networks from which no token is asked, such as "10.0.0.0/8".
     pub(super) anonymous_from: Vec<String>,
+    /// Further tokens by name, each with the roles that it has.
+    pub(super) tokens: BTreeMap<String, AccessTokenFile>,
+    /// Requests a second that one address may make; default 200.
+    pub(super) rate_limit: Option<NonZeroU32>,
+}
+
+/// A token of the HTTP API; `tapline token` makes one.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccessTokenFile {
+    /// SHA-256 of the token, in hex; the token itself is kept by its user alone.
+    pub(super) sha256: String,
+    /// What its user may do.
+    pub(super) roles: BTreeSet<Role>,
 }
 
 /// Certificate and key of the HTTP API.

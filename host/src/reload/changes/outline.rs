@@ -318,7 +318,9 @@ fn site_facts(site: &Site) -> Facts {
             "address": site.http.listen.ip(),
             "port": site.http.listen.port(),
             "tls": site.http.tls.as_ref().map(|(cert, _)| cert),
-            "anonymous_from": site.http.anonymous_from,
+            "anonymous_from": site.http.anonymous_from.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "tokens": site.http.tokens.iter().map(|t| format!("{} {:?} {:02x?}", t.name, t.roles, &t.sha256[..4])).collect::<Vec<_>>(),
+            "rate_limit": site.http.rate_limit,
         },
         "store": {
             "max_size": site.store.max_size,
