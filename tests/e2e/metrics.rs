@@ -78,6 +78,14 @@ fn adds_up(page: &Scrape, pipeline: &str) {
     let parts = parts(page, pipeline);
     let sum: u64 = parts.iter().map(|(_, count)| count).sum();
     assert_eq!(received, sum, "{pipeline}: {parts:?}");
+    let sinks = [
+        "tapline_sink_delivered_total",
+        "tapline_sink_dead_lettered_total",
+        "tapline_sink_waiting",
+    ];
+    let of_sinks = sinks.map(|name| page.sum(name, &[("pipeline", pipeline)]));
+    let queued = page.sum("tapline_sink_queued_total", &[("pipeline", pipeline)]);
+    assert_eq!(queued, of_sinks.iter().sum::<u64>(), "{pipeline}: {of_sinks:?}");
 }
 
 async fn until(bench: &Bench, what: &str, holds: impl Fn(&Scrape) -> bool) -> Scrape {
@@ -93,13 +101,17 @@ async fn until(bench: &Bench, what: &str, holds: impl Fn(&Scrape) -> bool) -> Sc
 #[tokio::test]
 async fn what_was_received_is_accounted_for_at_every_scrape_and_in_the_store() {
     const TIMES: u64 = 20;
-    let press = Machine::new("press");
+    let (press, saw) = (Machine::new("press"), Machine::new("saw"));
     let mut bench = mixed(&press).await;
     let sent = AtomicBool::new(false);
     let send = async {
-        for _ in 0..TIMES {
+        for round in 0..TIMES {
             for (topic, payload, _) in FATES {
                 bench.devices.send(topic, payload).await;
+            }
+            // A plan that changes in between loses no count either.
+            if round == TIMES / 2 {
+                bench.tapline.push(&tapline_tests::document(&[&press, &saw])).await;
             }
         }
         bench.devices.report(&press, &COURSE).await;

@@ -125,11 +125,7 @@ impl Books {
         }
         let commit = Commit { settle, outbox: follow, ..Commit::default() };
         match self.store.submit_async(commit).await {
-            Ok(committed) => {
-                let dead = u64::try_from(committed.dead).unwrap_or(u64::MAX);
-                self.board.edit(|status| status.dead += dead);
-                Ok(())
-            }
+            Ok(_) => Ok(()),
             Err(error) => Err(Stop::Pause(error.to_string())),
         }
     }
@@ -161,7 +157,6 @@ impl Page<'_> {
                 settle.push(self.books.settlement(row.row, Fate::Delivered { at }));
                 self.books.board.accepted(row.delivery.at, at);
                 self.books.board.edit(|status| {
-                    status.delivered += 1;
                     status.duplicates += u64::from(*duplicate);
                     status.last_delivered_at = Some(at);
                     status.last_error = None;

@@ -41,7 +41,7 @@ pub use status::{Paused, SinkStatus};
 use crate::config::Devices;
 use crate::message::Timestamp;
 use crate::module::sink;
-use crate::store::{SinkId, Store, Waiting};
+use crate::store::{OutboxFlow, SinkId, Store, Waiting};
 use crate::telemetry::metrics::Snapshot;
 use back_off::BackOff;
 use books::Books;
@@ -182,8 +182,9 @@ impl Delivery {
     pub fn status(&self) -> BTreeMap<SinkId, SinkStatus> {
         let sinks = self.lock();
         let read = |(id, running): (&SinkId, &Running)| {
-            let waiting = self.store.outbox_count(id);
-            (id.clone(), SinkStatus { waiting, ..running.board.read() })
+            let OutboxFlow { queued, delivered, dead, waiting } = self.store.outbox_flow(id);
+            let status = running.board.read();
+            (id.clone(), SinkStatus { queued, delivered, dead, waiting, ..status })
         };
         sinks.iter().map(read).collect()
     }

@@ -8,7 +8,14 @@ use crate::telemetry::metrics::{Histogram, Snapshot};
 /// How a sink is doing.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct SinkStatus {
-    /// Rows in its outbox, those in flight included.
+    /// Put into the outbox since the start, what was found there included.
+    /// Queued = delivered + dead + waiting, at any moment: these four are the store's own.
+    pub queued: u64,
+    /// Accepted, those that the other side had already included.
+    pub delivered: u64,
+    /// Moved to the dead letters.
+    pub dead: u64,
+    /// Rows in the outbox, those in flight included.
     pub waiting: u64,
     /// Deliveries that are being sent at the moment.
     pub in_flight: usize,
@@ -18,12 +25,8 @@ pub struct SinkStatus {
     pub last_error: Option<String>,
     /// When the other side accepted something last.
     pub last_delivered_at: Option<Timestamp>,
-    /// Accepted since the start, those it had already included.
-    pub delivered: u64,
-    /// Of these, those that the other side had already.
+    /// Accepted since the start, though the other side had them already.
     pub duplicates: u64,
-    /// Moved to the dead letters since the start.
-    pub dead: u64,
     /// Requests or publications that have to be repeated, since the start.
     pub retries: u64,
 }

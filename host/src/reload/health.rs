@@ -102,7 +102,11 @@ impl Tapline {
             .map(|(name, shard)| {
                 let counts = counts.get(name).cloned().unwrap_or_default();
                 let devices = shard.plan().directory.bound.len();
-                (name.clone(), PipelineHealth { running: shard.is_alive(), devices, counts })
+                let running = shard.is_alive();
+                if !running {
+                    problems.push(format!("pipeline `{name}` has ended: the log says why"));
+                }
+                (name.clone(), PipelineHealth { running, devices, counts })
             })
             .collect();
         for note in self.activity.notes() {

@@ -50,13 +50,12 @@ impl Tapline {
         let now = clock::now();
         let mut lags = self.delivery.lags();
         for (id, status) in self.delivery.status() {
-            let queued = self.store.outbox_added(&id);
             // Each pipeline could publish to each broker; what never did is left out.
-            if id.broker().is_some() && queued == 0 && status.waiting == 0 {
+            if id.broker().is_some() && status.queued == 0 {
                 continue;
             }
             let labels: &[&str] = &[&id.pipeline, &id.stage];
-            page.count(&table::SINK_QUEUED, labels, queued);
+            page.count(&table::SINK_QUEUED, labels, status.queued);
             page.count(&table::SINK_DELIVERED, labels, status.delivered);
             page.count(&table::SINK_RETRIED, labels, status.retries);
             page.count(&table::SINK_DEAD_LETTERED, labels, status.dead);

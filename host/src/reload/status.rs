@@ -202,9 +202,8 @@ impl Tapline {
     fn sink_states(&self) -> Vec<SinkState> {
         let now = clock::now();
         let state = |(id, status): (SinkId, crate::delivery::SinkStatus)| {
-            let queued = self.store.outbox_added(&id);
             // Each pipeline could publish to each broker; what never did is left out.
-            if id.broker().is_some() && queued == 0 && status.waiting == 0 {
+            if id.broker().is_some() && status.queued == 0 {
                 return None;
             }
             let oldest = self.oldest_ms(&id, status.waiting, now).filter(|_| status.waiting > 0);
@@ -214,7 +213,7 @@ impl Tapline {
                 waiting: status.waiting,
                 oldest_s: oldest.map(|ms| ms / 1000),
                 in_flight: status.in_flight,
-                queued,
+                queued: status.queued,
                 delivered: status.delivered,
                 retried: status.retries,
                 dead_lettered: status.dead,

@@ -68,6 +68,8 @@ pub(super) struct Tally {
 pub(super) struct SinkTally {
     pub(super) waiting: i64,
     pub(super) queued: u64,
+    pub(super) delivered: u64,
+    pub(super) dead: u64,
     /// The highest row added.
     pub(super) newest: Option<RowId>,
 }
@@ -238,10 +240,17 @@ impl Step<'_> {
             .optional()?;
         // Settled before: its dead letter must not come twice.
         let Some(id) = id else { return Ok(()) };
-        self.tally.sinks.entry(settlement.sink.clone()).or_default().waiting -= 1;
+        let tally = self.tally.sinks.entry(settlement.sink.clone()).or_default();
+        tally.waiting -= 1;
         match &settlement.fate {
-            Fate::Delivered { at } => self.remember(sink, &id, *at),
-            Fate::Dead(letter) => self.bury(letter),
+            Fate::Delivered { at } => {
+                tally.delivered += 1;
+                self.remember(sink, &id, *at)
+            }
+            Fate::Dead(letter) => {
+                tally.dead += 1;
+                self.bury(letter)
+            }
             Fate::Tried { .. } => Ok(()),
         }
     }

@@ -45,7 +45,7 @@ pub use outbox::{Head, Rows, Unreadable, Waiting};
 pub use ownership::{PARKED_MS, ParkedState, StageId, StageState, Succeeded, Succession};
 pub use revisions::{Change, Entry, Revision};
 pub use secrets::{SecretsError, SecretsFile};
-pub use shared::Trouble;
+pub use shared::{OutboxFlow, Trouble};
 pub use stats::StoreStats;
 pub use writer::{Fault, Faults, Moment, OnFatal};
 

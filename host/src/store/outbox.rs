@@ -10,6 +10,7 @@ use super::apply::{signed, unsigned};
 use super::commit::{NewDelivery, RowId, SinkId};
 use super::encoding::{self, DeliveryColumns};
 use super::error::StoreError;
+use super::shared::OutboxFlow;
 use crate::message::Timestamp;
 use crate::telemetry;
 
@@ -188,12 +189,13 @@ impl Store {
 
     /// The number of rows that wait for `sink`, without asking the disk.
     pub fn outbox_count(&self, sink: &SinkId) -> u64 {
-        self.inner.shared.waiting(sink)
+        self.inner.shared.flow(sink).waiting
     }
 
-    /// The number of rows added for `sink` since the store was opened.
-    pub fn outbox_added(&self, sink: &SinkId) -> u64 {
-        self.inner.shared.queued(sink)
+    /// What went through the outbox of `sink` since the store was opened, without asking the
+    /// disk.
+    pub fn outbox_flow(&self, sink: &SinkId) -> OutboxFlow {
+        self.inner.shared.flow(sink)
     }
 
     /// How many deliveries were ever queued for `sink`. Reads a row for each key.

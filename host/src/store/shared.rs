@@ -39,16 +39,27 @@ pub(super) struct Shared {
     pub(super) stats: StoreStats,
 }
 
+/// What went through one sink's outbox since the store was opened.
+/// Queued = delivered + dead + waiting, at any moment.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct OutboxFlow {
+    /// Rows added, those that were found when the store was opened included.
+    pub queued: u64,
+    pub delivered: u64,
+    /// Moved to the dead letters.
+    pub dead: u64,
+    /// Rows that are there.
+    pub waiting: u64,
+}
+
 struct SinkCount {
-    waiting: u64,
-    /// Rows added since the store was opened.
-    queued: u64,
+    flow: OutboxFlow,
     newest: watch::Sender<RowId>,
 }
 
 impl Default for SinkCount {
     fn default() -> Self {
-        Self { waiting: 0, queued: 0, newest: watch::Sender::new(RowId::START) }
+        Self { flow: OutboxFlow::default(), newest: watch::Sender::new(RowId::START) }
     }
 }
 
@@ -65,7 +76,8 @@ impl Shared {
             let sink = SinkId::new(row.get::<_, String>(0)?, row.get::<_, String>(1)?);
             let waiting = row.get::<_, i64>(2)?;
             let waiting = u64::try_from(waiting).unwrap_or(0);
-            sinks.insert(sink, SinkCount { waiting, ..SinkCount::default() });
+            let flow = OutboxFlow { queued: waiting, waiting, ..OutboxFlow::default() };
+            sinks.insert(sink, SinkCount { flow, ..SinkCount::default() });
         }
         let dead: i64 =
             connection.query_row("SELECT COUNT(*) FROM dead_letters", [], |row| row.get(0))?;
@@ -126,9 +138,11 @@ impl Shared {
     pub(super) fn count(&self, tally: &Tally) {
         let mut sinks = lock(&self.sinks);
         for (sink, change) in &tally.sinks {
-            let count = sinks.entry(sink.clone()).or_default();
-            count.waiting = count.waiting.saturating_add_signed(change.waiting);
-            count.queued += change.queued;
+            let flow = &mut sinks.entry(sink.clone()).or_default().flow;
+            flow.waiting = flow.waiting.saturating_add_signed(change.waiting);
+            flow.queued += change.queued;
+            flow.delivered += change.delivered;
+            flow.dead += change.dead;
         }
         let mut dead = lock(&self.dead);
         *dead = dead.saturating_add_signed(tally.dead);
@@ -148,12 +162,8 @@ impl Shared {
         lock(&self.sinks).entry(sink.clone()).or_default().newest.subscribe()
     }
 
-    pub(super) fn waiting(&self, sink: &SinkId) -> u64 {
-        lock(&self.sinks).get(sink).map_or(0, |count| count.waiting)
-    }
-
-    pub(super) fn queued(&self, sink: &SinkId) -> u64 {
-        lock(&self.sinks).get(sink).map_or(0, |count| count.queued)
+    pub(super) fn flow(&self, sink: &SinkId) -> OutboxFlow {
+        lock(&self.sinks).get(sink).map_or_else(OutboxFlow::default, |count| count.flow)
     }
 
     /// A file that is not there has no size.
@@ -168,8 +178,8 @@ impl Shared {
         let sinks = lock(&self.sinks);
         let mut waiting: Vec<_> = sinks
             .iter()
-            .filter(|(_, count)| count.waiting > 0)
-            .map(|(sink, count)| (sink.clone(), count.waiting))
+            .filter(|(_, count)| count.flow.waiting > 0)
+            .map(|(sink, count)| (sink.clone(), count.flow.waiting))
             .collect();
         waiting.sort();
         waiting

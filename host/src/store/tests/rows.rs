@@ -84,6 +84,26 @@ fn a_row_after_a_restart_lies_behind_those_that_a_reader_has_seen() {
 }
 
 #[test]
+fn what_was_queued_is_delivered_dead_or_waiting_also_over_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let outbox = vec![delivery(1, "a"), delivery(2, "b"), delivery(3, "c"), delivery(1, "a")];
+    commit(&store, Commit { outbox, ..Commit::default() });
+    let settlement = |row: i64, fate: Fate| Settlement { sink: sink(), row: RowId(row), fate };
+    let dead = || Fate::Dead(Box::new(dead_letter("refused")));
+    let delivered = || Fate::Delivered { at: Timestamp(3_000) };
+    // Settled twice, it counts once.
+    let settle = vec![settlement(1, delivered()), settlement(2, dead()), settlement(1, dead())];
+    commit(&store, Commit { settle, ..Commit::default() });
+    let flow = store.outbox_flow(&sink());
+    assert_eq!(flow, OutboxFlow { queued: 3, delivered: 1, dead: 1, waiting: 1 });
+    store.close();
+    drop(store);
+    let flow = open(dir.path()).outbox_flow(&sink());
+    assert_eq!(flow, OutboxFlow { queued: 1, delivered: 0, dead: 0, waiting: 1 });
+}
+
+#[test]
 fn every_kind_of_content_is_read_back_as_it_was() {
     let publication = Publication {
         broker: Some("main".into()),

@@ -132,7 +132,7 @@ metrics! {
         "Instances replaced because their memory had grown";
 
     SINK_QUEUED = Counter "sink_queued" by ["pipeline", "sink"]:
-        "Deliveries put into the outbox";
+        "Deliveries put into the outbox, those found there at the start included";
     SINK_DELIVERED = Counter "sink_delivered" by ["pipeline", "sink"]:
         "Deliveries that the other side accepted, those it had already included";
     SINK_RETRIED = Counter "sink_retried" by ["pipeline", "sink"]:
