@@ -14,5 +14,6 @@ mod routes;
 mod serve;
 mod status;
 mod stream;
+mod tap;
 
 pub use serve::{SOCKET, ServeError, Server};

@@ -26,6 +26,7 @@ pub(super) fn router(tapline: Arc<Tapline>, http: &Http) -> Router {
         .merge(super::dead_letters::routes())
         .merge(super::metrics::routes())
         .merge(super::status::routes())
+        .merge(super::tap::routes())
         .layer(middleware::from_fn_with_state(gate, access::check))
         .route("/health", get(health))
         .fallback(nothing_here)

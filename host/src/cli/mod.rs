@@ -13,6 +13,7 @@ mod simulate;
 mod sinks;
 mod status;
 mod table;
+mod tap;
 mod token;
 
 use std::path::PathBuf;
@@ -57,6 +58,8 @@ enum Command {
     Status(status::Args),
     /// Show what was set aside, send it on its way again, or throw it away
     DeadLetters(dead_letters::Args),
+    /// Watch what passes through a pipeline, as JSON lines
+    Tap(tap::Args),
     /// Publish what real devices would, for trying things out
     Simulate(crate::simulate::Args),
     /// Make a token of the API with less than all rights
@@ -92,6 +95,7 @@ impl Cli {
             Command::Config(args) => config::config(&args),
             Command::Status(args) => status::status(&args),
             Command::DeadLetters(args) => dead_letters::dead_letters(&args),
+            Command::Tap(args) => tap::tap(&args),
             Command::Simulate(args) => simulate::simulate(args),
             Command::Token(args) => Ok(token::token(&args)),
             Command::Completions { shell } => {

@@ -202,6 +202,19 @@ impl Remote {
     }
 }
 
+/// A path with those of the parameters that are given.
+pub(super) fn query(path: &str, parameters: &[(&str, Option<String>)]) -> String {
+    let given = parameters.iter().filter_map(|(name, value)| Some((name, value.as_ref()?)));
+    let query = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(given).finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}
+
+/// A name as one segment of a path.
+pub(super) fn segment(name: &str) -> String {
+    // A form writes a blank as `+`, which a path takes as it stands.
+    url::form_urlencoded::byte_serialize(name.as_bytes()).collect::<String>().replace('+', "%20")
+}
+
 /// Prints a line of results on stdout. A reader that has gone ends the command quietly.
 pub(super) fn say(line: &str) -> ControlFlow<()> {
     match writeln!(std::io::stdout(), "{line}") {

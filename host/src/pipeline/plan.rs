@@ -177,6 +177,15 @@ impl Plan {
             .collect()
     }
 
+    /// The names of all stages, in the order in which a message meets them.
+    pub fn stage_names(&self) -> impl Iterator<Item = &Arc<str>> {
+        let validators = self.validators.iter().map(|v| &v.name);
+        let parsers = self.parsers.iter().map(|p| &p.stage.name);
+        let detectors = self.detectors.iter().map(|d| &d.stage.name);
+        let sinks = self.sinks.iter().map(|s| &s.stage.name);
+        validators.chain(parsers).chain(detectors).chain(sinks)
+    }
+
     /// A stage's place in the order of outputs: parsers in file order, then detectors.
     pub fn rank(&self, stage: &str) -> usize {
         let parsers = self.parsers.iter().map(|p| &p.stage.name);

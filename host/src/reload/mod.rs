@@ -8,6 +8,7 @@
 mod changes;
 mod health;
 mod letters;
+mod look;
 mod metrics;
 mod modules;
 mod prepare;
