@@ -9,6 +9,7 @@ mod brokers;
 mod clocks;
 mod commands;
 mod dead_letters;
+mod floods;
 mod metrics;
 mod odoo;
 mod odoo_records;

@@ -1,10 +1,11 @@
 //! The accept loops: as many connections as a small box bears, five seconds for headers,
 //! bodies up to a limit; over TCP, plain or TLS, and over a socket in the data directory.
 
+use std::collections::HashMap;
 use std::future::pending;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::{Extension, Router};
@@ -27,6 +28,8 @@ use crate::config::site::Http;
 use crate::reload::Tapline;
 
 const CONNECTIONS: usize = 256;
+/// One address cannot take all places from the others.
+const CONNECTIONS_OF_ONE: usize = 96;
 const HEADER_TIME: Duration = Duration::from_secs(5);
 /// A push that switches brokers takes up to 10 s for the probe and as long for the drain.
 const CONNECTION_TIME: Duration = Duration::from_secs(300);
@@ -94,6 +97,7 @@ impl Server {
             tasks: tasks.clone(),
             streams: Streams::default(),
             places: Arc::new(Semaphore::new(CONNECTIONS)),
+            crowd: Arc::default(),
         };
         tasks.spawn(door.clone().accept(Listener::Tcp(listener, tls)));
         if socket.as_os_str().len() > SOCKET_PATH {
@@ -175,6 +179,43 @@ struct Door {
     tasks: TaskTracker,
     streams: Streams,
     places: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
+}
+
+/// How many connections each address has.
+#[derive(Default)]
+struct Crowd(Mutex<HashMap<IpAddr, usize>>);
+
+/// One of an address' connections.
+struct Seat {
+    crowd: Arc<Crowd>,
+    address: IpAddr,
+}
+
+impl Crowd {
+    /// A seat, unless the address has too many already.
+    fn seat(self: &Arc<Self>, address: IpAddr) -> Option<Seat> {
+        let address = address.to_canonical();
+        let mut crowd = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let seats = crowd.entry(address).or_default();
+        if *seats >= CONNECTIONS_OF_ONE {
+            return None;
+        }
+        *seats += 1;
+        Some(Seat { crowd: self.clone(), address })
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut crowd = self.crowd.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seats) = crowd.get_mut(&self.address) {
+            *seats -= 1;
+            if *seats == 0 {
+                crowd.remove(&self.address);
+            }
+        }
+    }
 }
 
 enum Listener {
@@ -218,9 +259,17 @@ impl Door {
                     }
                 },
             };
+            let seat = match &accepted {
+                Accepted::Unix(_) => None,
+                Accepted::Tcp(_, peer, _) => match self.crowd.seat(peer.ip()) {
+                    Some(seat) => Some(seat),
+                    // Closed at once: there is no room for words.
+                    None => continue,
+                },
+            };
             let door = self.clone();
             self.tasks.spawn(async move {
-                let _place = place;
+                let _kept = (place, seat);
                 door.connection(accepted).await;
             });
         }
