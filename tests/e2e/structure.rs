@@ -131,8 +131,9 @@ fn names(line: &str, outside: &str) -> bool {
 
 #[test]
 fn documents_name_only_files_that_are_there() {
-    let mut documents: Vec<_> =
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|n| project().join(n)).into();
+    let mut documents: Vec<_> = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md"]
+        .map(|n| project().join(n))
+        .into();
     files_below(&project().join("docs"), "md", &mut documents);
     files_below(&project().join("wit"), "md", &mut documents);
     let mut missing = Vec::new();
@@ -155,6 +156,25 @@ fn documents_name_only_files_that_are_there() {
         }
     }
     assert!(missing.is_empty(), "named and not there:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_guarantee_names_tests_that_are_there() {
+    let mut sources = Vec::new();
+    for folder in ["tests/e2e", "host/src", "detectors", "sinks"] {
+        files_below(&project().join(folder), "rs", &mut sources);
+    }
+    let code: String = sources.iter().map(|file| text_of(file)).collect();
+    let text = text_of(&project().join("docs/guarantees.md"));
+    let table = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| stage"));
+    let mut missing = Vec::new();
+    for line in table {
+        let tests = line.trim_end_matches('|').rsplit('|').next().unwrap_or_default();
+        let named: Vec<_> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!named.is_empty(), "no test holds `{line}`");
+        missing.extend(named.into_iter().filter(|name| !code.contains(&format!("fn {name}("))));
+    }
+    assert_eq!(missing, Vec::<&str>::new(), "named and not there");
 }
 
 /// Targets of Markdown links.
