@@ -9,6 +9,7 @@ mod brokers;
 mod clocks;
 mod commands;
 mod dead_letters;
+mod decisions;
 mod floods;
 mod metrics;
 mod odoo;

@@ -11,8 +11,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::access::{self, Gate};
-use super::config;
 use super::floods::Floods;
+use super::{config, reload};
 use crate::config::site::Http;
 use crate::reload::Tapline;
 use crate::telemetry::clock;
@@ -22,6 +22,7 @@ pub(super) fn router(tapline: Arc<Tapline>, http: &Http) -> Router {
     let gate = Gate { tapline: tapline.clone(), floods };
     Router::new()
         .merge(config::routes())
+        .merge(reload::routes())
         .route("/api/v1/sinks/{pipeline}/{sink}/resume", post(resume))
         .merge(super::dead_letters::routes())
         .merge(super::metrics::routes())

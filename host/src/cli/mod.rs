@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod dead_letters;
 mod health;
+mod reload;
 mod remote;
 mod run;
 mod simulate;
@@ -60,6 +61,8 @@ enum Command {
     DeadLetters(dead_letters::Args),
     /// Watch what passes through a pipeline, as JSON lines
     Tap(tap::Args),
+    /// Show what changed files would change, or take them up
+    Reload(reload::Args),
     /// Publish what real devices would, for trying things out
     Simulate(crate::simulate::Args),
     /// Make a token of the API with less than all rights
@@ -96,6 +99,7 @@ impl Cli {
             Command::Status(args) => status::status(&args),
             Command::DeadLetters(args) => dead_letters::dead_letters(&args),
             Command::Tap(args) => tap::tap(&args),
+            Command::Reload(args) => reload::reload(&args),
             Command::Simulate(args) => simulate::simulate(args),
             Command::Token(args) => Ok(token::token(&args)),
             Command::Completions { shell } => {

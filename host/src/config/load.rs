@@ -111,6 +111,43 @@ impl Texts {
         self.site.is_none() && self.pipelines.is_empty() && self.devices.is_empty()
     }
 
+    /// Whether this file is among them; without a `tapline.toml` there are defaults.
+    pub fn has(&self, file: &str) -> bool {
+        let mut files = self.pipelines.iter().chain(&self.devices);
+        file == "tapline.toml" || files.any(|text| *text.file == *file)
+    }
+
+    /// These texts, but the files in `held` as `before` has them, and their schemas as given.
+    #[must_use]
+    pub fn holding(
+        &self,
+        before: &Self,
+        held: &BTreeSet<String>,
+        schemas: BTreeMap<String, String>,
+    ) -> Self {
+        let is_held = |file: &str| held.contains(file);
+        let mixed = |new: &[Text], old: &[Text]| {
+            let new = new.iter().filter(|text| !is_held(&text.file));
+            let old = old.iter().filter(|text| is_held(&text.file));
+            let mut all: Vec<_> = new.chain(old).cloned().collect();
+            all.sort_by(|a, b| a.file.cmp(&b.file));
+            all
+        };
+        let site = if is_held("tapline.toml") { &before.site } else { &self.site };
+        let unreadable = self.unreadable.iter().filter(|problem| {
+            let file = problem.origin.as_ref().map(|file| file.to_string_lossy());
+            !file.is_some_and(|file| is_held(&file))
+        });
+        Self {
+            dir: self.dir.clone(),
+            site: site.clone(),
+            pipelines: mixed(&self.pipelines, &before.pipelines),
+            devices: mixed(&self.devices, &before.devices),
+            schemas,
+            unreadable: unreadable.cloned().collect(),
+        }
+    }
+
     fn folder(&mut self, name: &str) -> Vec<Text> {
         let folder = self.dir.clone().unwrap_or_default().join(name);
         let entries = match std::fs::read_dir(&folder) {

@@ -137,12 +137,15 @@ impl Changes {
             .waiting
             .iter()
             .filter(|(sink, _)| before.sinks.contains(sink) && !after.sinks.contains(sink));
+        // One that comes or goes with its stages says nothing that they do not.
+        let modules = parts(&before.modules, &after.modules).into_iter();
+        let modules = modules.filter(|module| module.change == How::Changed);
         Self {
             pipelines: parts(&before.pipelines, &after.pipelines),
             devices: devices(before, after),
             brokers: parts(&before.brokers, &after.brokers),
             endpoints: parts(&before.endpoints, &after.endpoints),
-            modules: parts(&before.modules, &after.modules),
+            modules: modules.collect(),
             site: before.site.differences(&after.site),
             orphaned: orphaned
                 .map(|state| Orphan {

@@ -85,7 +85,10 @@ impl Tapline {
         let running = self.running();
         let counts = self.activity.counts();
         let links = self.links.all();
-        let mut problems: Vec<String> = running.problems.iter().map(ToString::to_string).collect();
+        let pending = self.pending();
+        let broken = pending.broken.iter().chain(&running.problems);
+        let mut problems: Vec<String> = broken.map(ToString::to_string).collect();
+        problems.extend(pending.waiting.into_iter().map(|waiting| waiting.what));
         let brokers: BTreeMap<_, _> = links
             .iter()
             .map(|(name, connection)| (name.clone(), broker(name, connection, &mut problems)))

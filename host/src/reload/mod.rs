@@ -6,6 +6,8 @@
 //! says why.
 
 mod changes;
+mod files;
+mod gate;
 mod health;
 mod letters;
 mod look;
@@ -21,14 +23,16 @@ mod start;
 mod status;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
 pub use changes::{Change, Changes, Difference, How, render};
+pub use files::{ReloadError, ReloadPlan, Reloaded};
+pub use gate::Waiting;
 pub use health::{BrokerHealth, Health, PipelineHealth, SinkHealth};
 pub use letters::{Chosen, Left, Next, TURN, Turned};
 pub use prepare::{Findings, check_only as check};
@@ -47,8 +51,9 @@ use crate::delivery::{Delivery, Surroundings};
 use crate::message::Timestamp;
 use crate::module::Engine;
 use crate::pipeline::{Activity, Shard, Watchers};
-use crate::store::{Store, Succession};
+use crate::store::{StageId, Store, Succession};
 use crate::telemetry::{self, clock};
+use files::Pending;
 use prepare::{Inputs, Prepared};
 use router::{Router, Ways};
 use sinks::Publishers;
@@ -74,10 +79,12 @@ pub struct Tapline {
     /// The name of a site that says none.
     generated_name: String,
     store: Store,
-    /// What was read at the start; a push builds upon it.
-    inputs: Arc<Inputs>,
+    /// Files and modules in force; a push builds upon them.
+    inputs: RwLock<Arc<Inputs>>,
+    /// What of the files is not in force.
+    files: Mutex<Pending>,
     /// Ends its ticker when it goes, so it stays for as long as modules run.
-    engine: Engine,
+    engine: Arc<Engine>,
     activity: Arc<Activity>,
     watchers: Arc<Watchers>,
     delivery: Delivery,
@@ -104,6 +111,8 @@ struct Running {
     shards: BTreeMap<Arc<str>, Arc<Shard>>,
     /// What could not be taken up, and why.
     problems: Vec<Problem>,
+    /// The files among them, of which nothing runs.
+    broken: BTreeSet<String>,
     updated: Option<Timestamp>,
 }
 
@@ -208,7 +217,7 @@ impl Tapline {
 
     /// Brings what runs to what is prepared. Whatever could fail has been tried before.
     async fn apply(&self, prepared: Prepared) {
-        let Prepared { config, plans, pushed, updated, problems } = prepared;
+        let Prepared { config, plans, pushed, updated, problems, broken, succession } = prepared;
         let site = config.site.clone();
         for (name, connection) in self.links.all() {
             let wanted = site.brokers.get(&*name);
@@ -216,7 +225,7 @@ impl Tapline {
                 self.leave(&name, &connection, wanted.map(|b| &**b)).await;
             }
         }
-        let shards = self.swap_shards(&plans).await;
+        let shards = self.swap_shards(&plans, &succession).await;
         let sinks = self.publishers.plans(&plans, &self.activity, site.brokers.keys());
         self.delivery.tell(Surroundings {
             bridge: site.name.as_str().into(),
@@ -237,7 +246,7 @@ impl Tapline {
         }
         self.activity.retain_plans(plans.iter().map(|plan| &**plan));
         self.activity.retain_devices(&|id| config.devices.by_id.contains_key(id));
-        *self.write() = Running { config: Some(config), pushed, shards, problems, updated };
+        *self.write() = Running { config: Some(config), pushed, shards, problems, broken, updated };
     }
 
     fn connect(
@@ -279,25 +288,33 @@ impl Tapline {
     async fn swap_shards(
         &self,
         plans: &[Arc<crate::pipeline::Plan>],
+        succession: &Succession,
     ) -> BTreeMap<Arc<str>, Arc<Shard>> {
         let before = self.running().shards.clone();
         let mut shards = BTreeMap::new();
+        // Heirs begin only once those before them have ended, and miss nothing meanwhile.
+        for connection in self.links.all().into_values() {
+            connection.router.hold();
+        }
+        for (name, shard) in &before {
+            if !plans.iter().any(|plan| plan.file.name == *name) {
+                let shard = shard.clone();
+                let _finished = tokio::task::spawn_blocking(move || shard.stop()).await;
+            }
+        }
         for plan in plans {
             let name = plan.file.name.clone();
+            let (plan, heir) = (plan.clone(), succession.of(&name));
             let shard = match before.get(&name).filter(|s| s.is_alive()) {
                 Some(shard) => {
-                    let (shard, plan) = (shard.clone(), plan.clone());
                     let applied = shard.clone();
-                    let done = tokio::task::spawn_blocking(move || {
-                        applied.apply(plan, Succession::default())
-                    })
-                    .await;
+                    let done = tokio::task::spawn_blocking(move || applied.apply(plan, heir)).await;
                     if let Err(error) = done {
                         tracing::error!(event = "pipeline_apply_failed", pipeline = %name, %error, "plan not taken up");
                     }
-                    shard
+                    shard.clone()
                 }
-                None => match self.start_shard(plan.clone()) {
+                None => match self.start_shard(plan, heir).await {
                     Ok(shard) => shard,
                     Err(error) => {
                         tracing::error!(event = "pipeline_start_failed", pipeline = %name, error = &error as &dyn std::error::Error, "pipeline does not run");
@@ -307,25 +324,47 @@ impl Tapline {
             };
             shards.insert(name, shard);
         }
-        for (name, shard) in before {
-            if !shards.contains_key(&name) {
-                for connection in self.links.all().into_values() {
-                    connection.router.drop_shard(&shard);
-                }
-                let _finished = tokio::task::spawn_blocking(move || shard.stop()).await;
-            }
-        }
+        self.park(&succession.park).await;
         shards
     }
 
-    fn start_shard(
+    /// Starts a pipeline with what it inherits.
+    async fn start_shard(
         &self,
         plan: Arc<crate::pipeline::Plan>,
+        heir: Succession,
     ) -> Result<Arc<Shard>, crate::pipeline::StartError> {
         let flow = self.activity.flow(&plan.file.name);
-        let (store, ways) = (self.store.clone(), self.ways.clone());
-        let shard = Shard::start(plan, store, ways, self.watchers.clone(), flow)?;
-        Ok(Arc::new(shard))
+        let (store, ways, watchers) =
+            (self.store.clone(), self.ways.clone(), self.watchers.clone());
+        start::blocking(move || {
+            if !heir.is_empty() {
+                store.succeed(&heir, clock::now())?;
+            }
+            Ok(Arc::new(Shard::start(plan, store, ways, watchers, flow)?))
+        })
+        .await
+    }
+
+    /// Sets the state of stages aside that no longer run.
+    async fn park(&self, stages: &[StageId]) {
+        if stages.is_empty() {
+            return;
+        }
+        let park = Succession { park: stages.to_vec(), ..Succession::default() };
+        let store = self.store.clone();
+        match start::blocking(move || store.succeed(&park, clock::now())).await {
+            Ok(done) => tracing::info!(
+                event = "state_parked",
+                keys = done.parked,
+                "state of stages that are gone can be found again for 7 days"
+            ),
+            Err(error) => tracing::error!(
+                event = "state_not_parked",
+                error = &error as &dyn std::error::Error,
+                "state of stages that are gone stays where it is"
+            ),
+        }
     }
 
     /// Stops: intake first, then what is under way, then the rest. The brokers keep our

@@ -5,11 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Options;
-use crate::module::{Engine, shipped};
+use crate::module::{Engine, Hash, shipped};
 use crate::pipeline::ModuleSet;
 
-/// Loads every module once. One that cannot be loaded is in the set with the reason.
-pub(crate) fn load(options: &Options, engine: &Engine) -> ModuleSet {
+/// Loads every module once; one that `before` has already is taken from there. One that
+/// cannot be loaded is in the set with the reason.
+pub(crate) fn load(options: &Options, engine: &Engine, before: Option<&ModuleSet>) -> ModuleSet {
     let mut bytes: BTreeMap<Arc<str>, Result<Vec<u8>, String>> = BTreeMap::new();
     for (name, module) in shipped::modules() {
         bytes.insert(name.as_str().into(), Ok(module.into_owned()));
@@ -21,8 +22,10 @@ pub(crate) fn load(options: &Options, engine: &Engine) -> ModuleSet {
     bytes
         .into_iter()
         .map(|(name, bytes)| {
-            let module = bytes.and_then(|bytes| {
-                engine.load(&bytes).map_err(|error| crate::telemetry::words(&error))
+            let loaded = before.and_then(|before| before.get(&name)?.as_ref().ok());
+            let module = bytes.and_then(|bytes| match loaded {
+                Some(module) if module.hash() == Hash::of(&bytes) => Ok(module.clone()),
+                _ => engine.load(&bytes).map_err(|error| crate::telemetry::words(&error)),
             });
             (name, module)
         })

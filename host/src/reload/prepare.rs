@@ -1,6 +1,6 @@
 //! Reads everything and checks everything, without touching what runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Options;
@@ -11,6 +11,7 @@ use crate::config::{Config, Problem};
 use crate::message::Timestamp;
 use crate::module::{Engine, EngineOptions};
 use crate::pipeline::{ModuleSet, Plan, Shard, subscriptions as of_plan};
+use crate::store::Succession;
 
 /// What is ready to run.
 pub(super) struct Prepared {
@@ -20,19 +21,46 @@ pub(super) struct Prepared {
     pub(super) updated: Option<Timestamp>,
     /// Units that cannot run, and why; the others go on.
     pub(super) problems: Vec<Problem>,
+    /// The files among them.
+    pub(super) broken: BTreeSet<String>,
+    /// State that changes hands with it.
+    pub(super) succession: Succession,
 }
 
 /// What a start reads and a push builds upon: texts of the site, and modules.
 pub(super) struct Inputs {
-    texts: Texts,
-    modules: ModuleSet,
+    pub(super) texts: Texts,
+    pub(super) modules: ModuleSet,
+    /// Files that stay as they were, with the modules that they ran with.
+    held: Option<(BTreeSet<String>, Arc<Inputs>)>,
 }
 
 impl Inputs {
-    /// Reads the site directory and loads every module.
-    pub(super) fn read(options: &Options, engine: &Engine) -> Self {
+    /// Reads the site directory and loads every module that `before` does not have.
+    pub(super) fn read(options: &Options, engine: &Engine, before: Option<&Self>) -> Self {
         let texts = options.site.as_deref().map(Texts::read).unwrap_or_default();
-        Self { texts, modules: super::modules::load(options, engine) }
+        let modules = super::modules::load(options, engine, before.map(|before| &before.modules));
+        Self { texts, modules, held: None }
+    }
+
+    /// The same, but with the files in `held` as they were `before`; `schemas` by file.
+    #[must_use]
+    pub(super) fn holding(
+        &self,
+        before: &Arc<Self>,
+        held: BTreeSet<String>,
+        schemas: BTreeMap<String, String>,
+    ) -> Self {
+        let texts = self.texts.holding(&before.texts, &held, schemas);
+        Self { texts, modules: self.modules.clone(), held: Some((held, before.clone())) }
+    }
+
+    /// The modules of a pipeline: its file's unit of load.
+    fn modules_of(&self, file: &str) -> &ModuleSet {
+        match &self.held {
+            Some((held, before)) if held.contains(file) => before.modules_of(file),
+            _ => &self.modules,
+        }
     }
 
     /// Checks everything with the pushed document, and against the modules.
@@ -51,27 +79,29 @@ impl Inputs {
         let checked = check(&self.texts, around);
         let Some(config) = checked.config() else { return Err(checked.problems()) };
         let mut problems = checked.problems();
-        let (plans, found) = plans(&config, &self.modules);
-        problems.extend(found);
-        Ok(Prepared { config: Arc::new(config), plans, pushed, updated, problems })
-    }
-}
-
-/// Resolves each pipeline against modules and devices; what does not fit comes back beside
-/// the plans that do.
-fn plans(config: &Config, modules: &ModuleSet) -> (Vec<Arc<Plan>>, Vec<Problem>) {
-    let mut problems = Vec::new();
-    let mut plans = Vec::new();
-    for pipeline in &config.pipelines {
-        match Plan::build(pipeline, config, modules) {
-            Ok((plan, unfit)) => {
-                plans.push(Arc::new(plan));
-                problems.extend(unfit);
+        let pipelines = checked.pipelines.iter().filter(|unit| unit.result.is_err());
+        let devices = checked.devices.iter().filter(|unit| unit.result.is_err());
+        let mut broken: BTreeSet<String> = pipelines
+            .map(|unit| unit.file.to_string())
+            .chain(devices.map(|unit| unit.file.to_string()))
+            .collect();
+        let mut plans = Vec::new();
+        for pipeline in &config.pipelines {
+            // What does not fit comes back beside the plans that do.
+            match Plan::build(pipeline, &config, self.modules_of(&pipeline.file)) {
+                Ok((plan, unfit)) => {
+                    plans.push(Arc::new(plan));
+                    problems.extend(unfit);
+                }
+                Err(found) => {
+                    broken.insert(pipeline.file.to_string());
+                    problems.extend(found);
+                }
             }
-            Err(found) => problems.extend(found),
         }
+        let (config, succession) = (Arc::new(config), Succession::default());
+        Ok(Prepared { config, plans, pushed, updated, problems, broken, succession })
     }
-    (plans, problems)
 }
 
 /// The pipelines that listen to a broker.
@@ -110,7 +140,7 @@ pub fn check_only(options: &Options) -> Result<Findings, Vec<Problem>> {
         Some(file) => Some(Arc::new(super::pushed::read_document(file)?)),
         None => None,
     };
-    let inputs = Inputs::read(options, &engine);
+    let inputs = Inputs::read(options, &engine, None);
     let now = crate::telemetry::clock::now();
     let prepared = inputs.prepare(options, "tapline", pushed, None, now)?;
     let config = &prepared.config;

@@ -1,7 +1,7 @@
 //! From brokers to pipelines, and questions back to devices.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use tokio::sync::mpsc;
 
@@ -12,10 +12,18 @@ use crate::pipeline::{Outlet, Shard};
 /// Questions to devices that wait at most; a lost one is asked again.
 const QUESTIONS: usize = 256;
 
+/// Something that waits for pipelines to have changed places.
+enum Held {
+    Message(Received),
+    Link(LinkEvent),
+}
+
 /// Hands what one broker sends to the pipelines that want it.
 pub(super) struct Router {
     broker: Arc<str>,
     shards: RwLock<Vec<Arc<Shard>>>,
+    /// What came since pipelines began to change places; bounded as tickets are.
+    held: Mutex<Option<Vec<Held>>>,
     last: Mutex<Option<LinkEvent>>,
     /// Messages that no pipeline wanted: left over from a subscription that is gone.
     unrouted: AtomicU64,
@@ -26,12 +34,24 @@ impl Router {
         Arc::new(Self {
             broker: broker.clone(),
             shards: RwLock::default(),
+            held: Mutex::default(),
             last: Mutex::default(),
             unrouted: AtomicU64::new(0),
         })
     }
 
-    /// Replaces the pipelines. One that is new learns how the connection stands.
+    /// Keeps what comes until [`set`](Self::set) says who gets it.
+    pub(super) fn hold(&self) {
+        let _nobody_passes = self.shards.write().unwrap_or_else(PoisonError::into_inner);
+        self.held().get_or_insert_default();
+    }
+
+    fn held(&self) -> MutexGuard<'_, Option<Vec<Held>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Replaces the pipelines, and hands them what was held. One that is new learns how the
+    /// connection stands.
     pub(super) fn set(&self, shards: Vec<Arc<Shard>>) {
         let mut current = self.shards.write().unwrap_or_else(PoisonError::into_inner);
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,23 +65,16 @@ impl Router {
             }
         }
         *current = shards;
+        for one in self.held().take().into_iter().flatten() {
+            match one {
+                Held::Message(received) => self.hand(&current, received),
+                Held::Link(event) => self.tell(&current, event),
+            }
+        }
     }
 
-    /// A pipeline that ends hears nothing any more.
-    pub(super) fn drop_shard(&self, shard: &Arc<Shard>) {
-        let mut shards = self.shards.write().unwrap_or_else(PoisonError::into_inner);
-        shards.retain(|s| !Arc::ptr_eq(s, shard));
-    }
-
-    pub(super) fn unrouted(&self) -> u64 {
-        self.unrouted.load(Ordering::Relaxed)
-    }
-}
-
-impl Intake for Router {
-    fn message(&self, received: Received) {
-        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
-        if let [only] = shards.as_slice() {
+    fn hand(&self, shards: &[Arc<Shard>], received: Received) {
+        if let [only] = shards {
             only.message(received);
             return;
         }
@@ -85,11 +98,32 @@ impl Intake for Router {
         }
     }
 
+    fn tell(&self, shards: &[Arc<Shard>], event: LinkEvent) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
+        for shard in shards {
+            shard.link(self.broker.clone(), event);
+        }
+    }
+
+    pub(super) fn unrouted(&self) -> u64 {
+        self.unrouted.load(Ordering::Relaxed)
+    }
+}
+
+impl Intake for Router {
+    fn message(&self, received: Received) {
+        let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
+        match &mut *self.held() {
+            Some(held) => held.push(Held::Message(received)),
+            None => self.hand(&shards, received),
+        }
+    }
+
     fn link(&self, event: LinkEvent) {
         let shards = self.shards.read().unwrap_or_else(PoisonError::into_inner);
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(event);
-        for shard in shards.iter() {
-            shard.link(self.broker.clone(), event);
+        match &mut *self.held() {
+            Some(held) => held.push(Held::Link(event)),
+            None => self.tell(&shards, event),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From options to a running whole.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -44,7 +44,7 @@ impl Tapline {
         let (store, engine, inputs) = blocking(move || {
             let store = Store::open(&data, StoreOptions::default())?;
             let engine = Engine::new(Some(data.join("compiled")), EngineOptions::default())?;
-            let inputs = Inputs::read(&site, &engine);
+            let inputs = Inputs::read(&site, &engine, None);
             Ok::<_, StartError>((store, engine, inputs))
         })
         .await?;
@@ -59,8 +59,9 @@ impl Tapline {
             options,
             generated_name: kept.name.clone(),
             store,
-            inputs: Arc::new(inputs),
-            engine,
+            inputs: RwLock::new(Arc::new(inputs)),
+            files: Mutex::default(),
+            engine: Arc::new(engine),
             watchers: Watchers::new(vec![activity.clone()]),
             activity,
             delivery,
@@ -122,8 +123,17 @@ impl Tapline {
         pushed: Option<Arc<Pushed>>,
         updated: Option<Timestamp>,
     ) -> Result<Prepared, Vec<Problem>> {
-        let (inputs, options, name) =
-            (self.inputs.clone(), self.options.clone(), self.generated_name.clone());
+        self.prepare_from(self.inputs(), pushed, updated).await
+    }
+
+    /// The same from these inputs.
+    pub(super) async fn prepare_from(
+        &self,
+        inputs: Arc<Inputs>,
+        pushed: Option<Arc<Pushed>>,
+        updated: Option<Timestamp>,
+    ) -> Result<Prepared, Vec<Problem>> {
+        let (options, name) = (self.options.clone(), self.generated_name.clone());
         let prepared = tokio::task::spawn_blocking(move || {
             inputs.prepare(&options, &name, pushed, updated, clock::now())
         });
