@@ -11,6 +11,7 @@ mod commands;
 mod dead_letters;
 mod decisions;
 mod floods;
+mod kills;
 mod metrics;
 mod odoo;
 mod odoo_records;
