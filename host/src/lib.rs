@@ -14,6 +14,7 @@ pub mod module;
 pub mod pipeline;
 pub mod quantity;
 pub mod reload;
+pub mod replay;
 pub mod simulate;
 pub mod stand_in;
 pub mod store;

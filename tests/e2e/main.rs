@@ -18,6 +18,7 @@ mod odoo_records;
 mod poison;
 mod push;
 mod reachability;
+mod replay;
 mod restarts;
 mod revisions;
 mod sites;

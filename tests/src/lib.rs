@@ -21,7 +21,7 @@ pub use authority::Authority;
 pub use bench::{Bench, COURSE, Odoo};
 pub use machine::{Machine, document};
 pub use mosquitto::Mosquitto;
-pub use places::{fixtures, free_port, project, shipped_modules};
+pub use places::{compiled_modules, fixtures, free_port, project, shipped_modules};
 pub use publisher::Publisher;
 pub use scrape::Scrape;
 pub use site::{copy_of_shipped, write};

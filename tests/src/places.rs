@@ -23,6 +23,12 @@ pub(crate) fn shared(name: &str) -> PathBuf {
     path
 }
 
+/// Where compiled modules are kept: to compile the same ones for each test would take most of
+/// its time.
+pub fn compiled_modules() -> PathBuf {
+    shared("compiled")
+}
+
 /// The program itself.
 ///
 /// # Panics

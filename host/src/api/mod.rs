@@ -10,6 +10,7 @@ mod config;
 mod dead_letters;
 mod floods;
 mod metrics;
+mod record;
 mod reload;
 mod routes;
 mod serve;

@@ -26,6 +26,7 @@ pub(super) fn router(tapline: Arc<Tapline>, http: &Http) -> Router {
         .route("/api/v1/sinks/{pipeline}/{sink}/resume", post(resume))
         .merge(super::dead_letters::routes())
         .merge(super::metrics::routes())
+        .merge(super::record::routes())
         .merge(super::status::routes())
         .merge(super::tap::routes())
         .layer(middleware::from_fn_with_state(gate, access::check))

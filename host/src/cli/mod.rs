@@ -7,14 +7,17 @@ mod check;
 mod config;
 mod dead_letters;
 mod health;
+mod record;
 mod reload;
 mod remote;
+mod replay;
 mod run;
 mod simulate;
 mod sinks;
 mod status;
 mod table;
 mod tap;
+mod test;
 mod token;
 
 use std::path::PathBuf;
@@ -57,6 +60,12 @@ enum Command {
     Config(config::Args),
     /// Show what runs: brokers, pipelines, sinks, modules, and what went wrong last
     Status(status::Args),
+    /// Write down what a running pipeline gets, to replay it
+    Record(record::Args),
+    /// Show what a pipeline makes of recorded messages, in virtual time
+    Replay(replay::Args),
+    /// Test pipelines: replay inputs and compare with what is expected
+    Test(test::Args),
     /// Show what was set aside, send it on its way again, or throw it away
     DeadLetters(dead_letters::Args),
     /// Watch what passes through a pipeline, as JSON lines
@@ -97,6 +106,9 @@ impl Cli {
             Command::Sinks(args) => sinks::sinks(&args),
             Command::Config(args) => config::config(&args),
             Command::Status(args) => status::status(&args),
+            Command::Record(args) => record::record(&args),
+            Command::Replay(args) => replay::replay(args),
+            Command::Test(args) => test::test(&args),
             Command::DeadLetters(args) => dead_letters::dead_letters(&args),
             Command::Tap(args) => tap::tap(&args),
             Command::Reload(args) => reload::reload(&args),

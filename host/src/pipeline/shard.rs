@@ -15,7 +15,7 @@ use super::plan::Plan;
 use super::worker::Worker;
 use crate::broker::{LinkEvent, Received, Ticket};
 use crate::message::{Message, Publication, Timestamp};
-use crate::store::{Commit, Mark, Store, StoreError, Succession};
+use crate::store::{Commit, DeadLetter, Mark, Store, StoreError, Succession};
 use crate::telemetry::clock;
 
 /// Messages that one call of a module sees at most.
@@ -37,7 +37,7 @@ pub trait Observer: Send + Sync {
 }
 
 /// What made a pipeline act.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Turn<'a> {
     Messages,
     /// Wake-ups that were due by the clock alone, of devices whose brokers were `heard`:
@@ -54,7 +54,7 @@ pub enum Turn<'a> {
         resumed: bool,
     },
     /// A dead letter's message went through once more. It was counted when it came.
-    Letter,
+    Letter(&'a DeadLetter),
     /// Another change of a connection; it has no effects.
     Link,
     /// A plan was taken up, at the start or later. `now` is the wall clock where silence
@@ -379,7 +379,7 @@ impl Thread {
             let start = Instant::now();
             let (effects, redone) = self.worker.redo(letter);
             let message = std::slice::from_ref(&letter.message);
-            self.commit(Turn::Letter, effects, Owed::default(), message, 0, start);
+            self.commit(Turn::Letter(&letter.letter), effects, Owed::default(), message, 0, start);
             all.push(redone);
         }
         // Groups are written in order: when this is durable, so is what stands before it.
@@ -502,7 +502,7 @@ impl Thread {
             took: start.elapsed(),
         });
         let mut settled = Settled::of(&effects, messages, duplicates);
-        if turn == Turn::Letter {
+        if matches!(turn, Turn::Letter(_)) {
             settled.forget_messages();
         }
         let flow = self.flow.clone();

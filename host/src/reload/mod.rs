@@ -5,6 +5,7 @@
 //! `api` asks for changes. Invariant: a failure at any step leaves what runs untouched and
 //! says why.
 
+mod alone;
 mod changes;
 mod files;
 mod gate;
@@ -30,6 +31,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+pub use alone::{Alone, Asked, alone};
 pub use changes::{Change, Changes, Difference, How, render};
 pub use files::{ReloadError, ReloadPlan, Reloaded};
 pub use gate::Waiting;
@@ -37,6 +39,7 @@ pub use health::{BrokerHealth, Health, PipelineHealth, SinkHealth};
 pub use letters::{Chosen, Left, Next, TURN, Turned};
 pub use prepare::{Findings, check_only as check};
 pub use push::{Applied, IfMatch, PushError};
+pub(crate) use pushed::read_document;
 pub use revisions::{Entry, InForce};
 pub use start::StartError;
 pub use status::{
@@ -192,6 +195,11 @@ impl Tapline {
     /// What flows.
     pub fn activity(&self) -> &Arc<Activity> {
         &self.activity
+    }
+
+    /// A pipeline that runs.
+    pub fn shard(&self, pipeline: &str) -> Option<Arc<Shard>> {
+        self.running().shards.get(pipeline).cloned()
     }
 
     /// Who watches the pipelines; more may join.

@@ -1,0 +1,247 @@
+//! Puts lines in order, however many there are: what does not fit into memory is sorted in
+//! parts on disk, and the parts are merged.
+//!
+//! Times that devices state may lie days behind their receipt, so no line can be given out
+//! before the last one is known.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+/// Bytes of lines that are kept in memory.
+const IN_MEMORY: usize = 64 << 20;
+/// Bytes of each part that are read at a time while parts are merged.
+const READ: usize = 64 << 10;
+
+/// Lines with what they are ordered by.
+pub(super) struct Sorted {
+    limit: usize,
+    /// Order and line of each entry, one after the other.
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    disk: Option<Disk>,
+    count: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    start: usize,
+    order: usize,
+    end: usize,
+}
+
+struct Disk {
+    file: BufWriter<File>,
+    written: u64,
+    /// Where each part ends.
+    parts: Vec<u64>,
+}
+
+/// What failed while the lines were written.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    Scratch(io::Error),
+    Output(io::Error),
+}
+
+impl Sorted {
+    pub(super) fn new() -> Self {
+        Self::with_limit(IN_MEMORY)
+    }
+
+    pub(super) fn with_limit(limit: usize) -> Self {
+        Self { limit, bytes: Vec::new(), entries: Vec::new(), disk: None, count: 0 }
+    }
+
+    /// How many lines there are.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Adds a line: `write` puts first what it is ordered by and says where that ends. Lines of
+    /// equal order stay as they came.
+    pub(super) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>) -> usize) -> io::Result<()> {
+        let start = self.bytes.len();
+        let order = write(&mut self.bytes);
+        self.entries.push(Entry { start, order, end: self.bytes.len() });
+        self.count += 1;
+        if self.bytes.len() >= self.limit { self.spill() } else { Ok(()) }
+    }
+
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        self.entries.sort_by(|a, b| bytes[a.start..a.order].cmp(&bytes[b.start..b.order]));
+    }
+
+    fn spill(&mut self) -> io::Result<()> {
+        self.sort();
+        let disk = match &mut self.disk {
+            Some(disk) => disk,
+            empty => {
+                let file = BufWriter::with_capacity(1 << 20, tempfile::tempfile()?);
+                empty.insert(Disk { file, written: 0, parts: Vec::new() })
+            }
+        };
+        for entry in self.entries.drain(..) {
+            let (order, line) = (entry.order - entry.start, entry.end - entry.order);
+            for length in [order, line] {
+                let length = u32::try_from(length).map_err(|_| io::ErrorKind::InvalidData)?;
+                disk.file.write_all(&length.to_le_bytes())?;
+            }
+            disk.file.write_all(&self.bytes[entry.start..entry.end])?;
+            disk.written += 8 + (order + line) as u64;
+        }
+        disk.parts.push(disk.written);
+        self.bytes.clear();
+        Ok(())
+    }
+
+    /// Writes all lines in order.
+    pub(super) fn write(mut self, output: &mut impl Write) -> Result<(), WriteError> {
+        if self.disk.is_none() {
+            self.sort();
+            for entry in &self.entries {
+                let line = &self.bytes[entry.order..entry.end];
+                output.write_all(line).map_err(WriteError::Output)?;
+            }
+            return output.flush().map_err(WriteError::Output);
+        }
+        self.spill().map_err(WriteError::Scratch)?;
+        drop((std::mem::take(&mut self.bytes), std::mem::take(&mut self.entries)));
+        let disk = self.disk.take().expect("it was looked at above");
+        merge(disk, output)
+    }
+}
+
+fn merge(disk: Disk, output: &mut impl Write) -> Result<(), WriteError> {
+    let mut file =
+        disk.file.into_inner().map_err(|error| WriteError::Scratch(error.into_error()))?;
+    file.seek(SeekFrom::Start(0)).map_err(WriteError::Scratch)?;
+    let file = Arc::new(file);
+    let mut heads = BinaryHeap::with_capacity(disk.parts.len());
+    let mut start = 0;
+    for (number, &end) in disk.parts.iter().enumerate() {
+        let mut part = Part {
+            number,
+            bytes: io::BufReader::with_capacity(READ, Stretch { file: file.clone(), start, end }),
+            order: Vec::new(),
+            line: Vec::new(),
+        };
+        if part.next().map_err(WriteError::Scratch)? {
+            heads.push(part);
+        }
+        start = end;
+    }
+    while let Some(mut part) = heads.pop() {
+        output.write_all(&part.line).map_err(WriteError::Output)?;
+        if part.next().map_err(WriteError::Scratch)? {
+            heads.push(part);
+        }
+    }
+    output.flush().map_err(WriteError::Output)
+}
+
+/// A stretch of the file, whose readers do not disturb each other.
+struct Stretch {
+    file: Arc<File>,
+    start: u64,
+    end: u64,
+}
+
+impl Read for Stretch {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = usize::try_from(self.end - self.start).unwrap_or(usize::MAX);
+        let wanted = buffer.len().min(left);
+        let read = self.file.read_at(&mut buffer[..wanted], self.start)?;
+        self.start += read as u64;
+        Ok(read)
+    }
+}
+
+/// A sorted part, at one of its lines.
+struct Part {
+    number: usize,
+    bytes: io::BufReader<Stretch>,
+    order: Vec<u8>,
+    line: Vec<u8>,
+}
+
+impl Part {
+    /// Goes on to the next line; `false`: there is none.
+    fn next(&mut self) -> io::Result<bool> {
+        let stretch = self.bytes.get_ref();
+        if self.bytes.buffer().is_empty() && stretch.start == stretch.end {
+            return Ok(false);
+        }
+        let mut lengths = [0; 8];
+        self.bytes.read_exact(&mut lengths)?;
+        let (order, line) = lengths.split_at(4);
+        let length =
+            |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("four bytes")) as usize;
+        self.order.resize(length(order), 0);
+        self.line.resize(length(line), 0);
+        self.bytes.read_exact(&mut self.order)?;
+        self.bytes.read_exact(&mut self.line)?;
+        Ok(true)
+    }
+}
+
+// The heap gives out its greatest, which is to be what comes first; of equal ones that of the
+// earlier part.
+impl Ord for Part {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (&other.order, other.number).cmp(&(&self.order, self.number))
+    }
+}
+
+impl PartialOrd for Part {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Part {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Part {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(limit: usize) -> String {
+        let mut sorted = Sorted::with_limit(limit);
+        for number in 0..500_u64 {
+            // Orders that come three times each, far apart.
+            let order = (number * 7919) % 167;
+            let add = sorted.add(|bytes| {
+                bytes.extend(order.to_be_bytes());
+                let end = bytes.len();
+                bytes.extend(format!("{order}:{number}\n").bytes());
+                end
+            });
+            add.expect("scratch is writable");
+        }
+        assert_eq!(sorted.count(), 500);
+        assert_eq!(sorted.disk.is_some(), limit < 10_000);
+        let mut output = Vec::new();
+        sorted.write(&mut output).expect("memory takes everything");
+        String::from_utf8(output).expect("text")
+    }
+
+    #[test]
+    fn lines_on_disk_come_in_the_order_of_those_in_memory() {
+        let in_memory = written(usize::MAX);
+        assert!(in_memory.starts_with("0:0\n0:167\n0:334\n1:"), "{in_memory}");
+        assert_eq!(in_memory.lines().count(), 500);
+        for limit in [1, 100, 2_000] {
+            assert_eq!(written(limit), in_memory, "{limit} bytes in memory");
+        }
+    }
+}
