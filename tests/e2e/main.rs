@@ -12,6 +12,7 @@ mod dead_letters;
 mod decisions;
 mod floods;
 mod kills;
+mod halt;
 mod metrics;
 mod odoo;
 mod odoo_records;

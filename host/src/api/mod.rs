@@ -12,6 +12,7 @@ mod floods;
 mod metrics;
 mod record;
 mod reload;
+mod resume;
 mod routes;
 mod serve;
 mod status;

@@ -11,6 +11,7 @@ mod record;
 mod reload;
 mod remote;
 mod replay;
+mod resume;
 mod run;
 mod simulate;
 mod sinks;
@@ -66,6 +67,8 @@ enum Command {
     Replay(replay::Args),
     /// Test pipelines: replay inputs and compare with what is expected
     Test(test::Args),
+    /// Let a pipeline that halts go on
+    Resume(resume::Args),
     /// Show what was set aside, send it on its way again, or throw it away
     DeadLetters(dead_letters::Args),
     /// Watch what passes through a pipeline, as JSON lines
@@ -109,6 +112,7 @@ impl Cli {
             Command::Record(args) => record::record(&args),
             Command::Replay(args) => replay::replay(args),
             Command::Test(args) => test::test(&args),
+            Command::Resume(args) => resume::resume(&args),
             Command::DeadLetters(args) => dead_letters::dead_letters(&args),
             Command::Tap(args) => tap::tap(&args),
             Command::Reload(args) => reload::reload(&args),

@@ -29,6 +29,9 @@ pub struct Effects {
     pub keys: Vec<(KeyId, Option<KeyRow>)>,
     pub outbox: Vec<NewDelivery>,
     pub dead: Vec<DeadLetter>,
+    /// Why the pipeline has to halt, and at which message of the batch; then nothing of these
+    /// effects counts.
+    pub halts: Vec<(Option<usize>, DeadLetter)>,
     pub marks: Vec<Mark>,
     /// Dead letters that a replay did away with, by number.
     pub letters_gone: Vec<u64>,
@@ -86,26 +89,38 @@ impl Effects {
         rejection: &Rejection,
         build: impl FnOnce() -> DeadLetter,
     ) {
-        if policy == OnReject::Pass {
-            self.passed.push((stage.clone(), rejection.code.clone()));
-        } else {
-            self.fates[message] = Fate::DeadLettered;
-            self.dead.push(build());
+        match policy {
+            OnReject::Pass => return self.passed.push((stage.clone(), rejection.code.clone())),
+            OnReject::DeadLetter => self.dead.push(build()),
+            OnReject::Halt => self.halts.push((Some(message), build())),
         }
+        self.fates[message] = Fate::DeadLettered;
     }
 
     pub(super) fn reject_wake(
         &mut self,
         policy: OnReject,
         stage: &Arc<str>,
+        message: Option<usize>,
         rejection: &Rejection,
         build: impl FnOnce() -> DeadLetter,
     ) {
-        if policy == OnReject::Pass {
-            self.passed.push((stage.clone(), rejection.code.clone()));
-        } else {
-            self.dead.push(build());
+        match policy {
+            OnReject::Pass => self.passed.push((stage.clone(), rejection.code.clone())),
+            OnReject::DeadLetter => self.dead.push(build()),
+            OnReject::Halt => self.halts.push((message, build())),
         }
+    }
+
+    /// The first message at which the pipeline has to halt (`None`: a wake-up), and why.
+    pub(super) fn take_first_halt(&mut self) -> Option<(Option<usize>, DeadLetter)> {
+        let halts = std::mem::take(&mut self.halts);
+        halts.into_iter().min_by_key(|(message, _)| *message)
+    }
+
+    /// Nothing halts: what would is set aside.
+    pub(super) fn set_halts_aside(&mut self) {
+        self.dead.extend(self.halts.drain(..).map(|(_, letter)| letter));
     }
 
     pub(super) fn refuse_item(

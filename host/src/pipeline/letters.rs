@@ -135,6 +135,7 @@ impl Worker {
         let mut items = self.parse(&plan, &routed, Some(&scope), &mut effects);
         self.detect_all(&plan, &routed, &mut items, Some(&scope), &mut effects);
         effects.items = items;
+        effects.set_halts_aside();
         // What is refused of other devices has letters of its own.
         effects.dead.retain(|letter| scope.has(letter.device.as_ref()));
         if effects.dead.is_empty() && effects.fates[0] == Fate::DeadLettered {

@@ -39,7 +39,7 @@ pub use letters::{Redo, Redone};
 pub use line::{Clock, write_item, write_message, write_rejection};
 pub use plan::{DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, SinkStage, ValidateCheck};
 pub use settings::SettingsSet;
-pub use shard::{Observed, Observer, Outlet, Shard, StartError, Turn};
+pub use shard::{Halted, Observed, Observer, Outlet, Resume, Shard, StartError, Turn};
 pub use stage_stats::{LastError, StageStats};
 pub use tap::{Kind, Tap, Tapped, Wanted};
 pub use watchers::{Watchers, Watching};

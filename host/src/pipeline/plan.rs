@@ -198,6 +198,14 @@ impl Plan {
         self.parsers.len()
     }
 
+    /// Whether a refusal may halt it.
+    pub fn may_halt(&self) -> bool {
+        let halts = |on_reject| on_reject == OnReject::Halt;
+        self.validators.iter().any(|v| halts(v.on_reject))
+            || self.parsers.iter().any(|p| halts(p.stage.on_reject))
+            || self.detectors.iter().any(|d| halts(d.stage.on_reject))
+    }
+
     /// Whether devices that nobody registered may have keys.
     pub fn accepts_unknown(&self) -> bool {
         self.file.sources.iter().any(|s| s.unknown_devices == UnknownDevices::Accept)
@@ -289,13 +297,6 @@ impl Builder<'_> {
             return None;
         }
         let mut problems = stage.settings.check_against(module.settings_schema());
-        if stage.on_reject == OnReject::Halt {
-            self.problem(
-                &stage.place,
-                "`on_reject = \"halt\"` is not in this version".to_owned(),
-                "use `dead-letter` or `pass`".to_owned(),
-            );
-        }
         let limits = &stage.limits;
         let default = Limits::default();
         let limits = Limits {

@@ -1,6 +1,8 @@
 //! The thread of a pipeline: takes what is there, lets the worker do it, commits, and only
 //! then lets the broker be answered.
 
+mod halt;
+
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -12,11 +14,13 @@ use super::flow::{Flow, Held, Settled};
 use super::letters::{Redo, Redone};
 use super::marks::Marks;
 use super::plan::Plan;
-use super::worker::Worker;
+use super::worker::{Refusals, Worker};
 use crate::broker::{LinkEvent, Received, Ticket};
 use crate::message::{Message, Publication, Timestamp};
 use crate::store::{Commit, DeadLetter, Mark, Store, StoreError, Succession};
 use crate::telemetry::clock;
+use halt::Standstill;
+pub use halt::{Halted, Resume};
 
 /// Messages that one call of a module sees at most.
 const BATCH: usize = 256;
@@ -85,6 +89,7 @@ enum Entry {
     Apply(Arc<Plan>, Succession, SyncSender<()>),
     Visit(Visit),
     Redo(Vec<Redo>, SyncSender<Vec<Redone>>),
+    Resume(Resume, SyncSender<Option<Halted>>),
     Stop,
 }
 
@@ -133,6 +138,7 @@ pub struct Shard {
     queue: Arc<Queue>,
     thread: Mutex<Option<JoinHandle<()>>>,
     flow: Arc<Flow>,
+    halted: Arc<Mutex<Option<Halted>>>,
 }
 
 impl Shard {
@@ -149,16 +155,14 @@ impl Shard {
     ) -> Result<Self, StartError> {
         let name = plan.file.name.clone();
         let rows = store.load_keys(&name)?;
-        let brokers: BTreeSet<_> = plan.file.sources.iter().map(|s| &s.broker).collect();
-        let mut marks = Vec::new();
-        for broker in brokers {
-            marks.extend(store.load_marks(broker)?.into_iter().filter(|m| m.pipeline == name));
-        }
+        let marks = last_marks(&plan, &store)?;
         let last = store
             .meta_get(&last_commit(&name))?
             .and_then(|v| Some(Timestamp(u64::from_le_bytes(v.try_into().ok()?))));
         let queue = Arc::new(Queue::default());
-        let worker = Worker::counted(plan.clone(), rows, flow.clone());
+        let mut worker = Worker::counted(plan.clone(), rows, flow.clone());
+        worker.set_refusals(Refusals::Halt);
+        let halted = Arc::default();
         let mut thread = Thread {
             queue: queue.clone(),
             worker,
@@ -170,12 +174,14 @@ impl Shard {
             links: HashMap::new(),
             silent_since: last,
             sure_at: unsure(last, clock::now()).then(|| Instant::now() + UNSURE),
+            standstill: None,
+            halted: Arc::clone(&halted),
         };
         let handle = std::thread::Builder::new()
             .name(format!("pipeline-{name}"))
             .spawn(move || thread.run())
             .map_err(StartError::Thread)?;
-        Ok(Self { plan: Mutex::new(plan), queue, thread: Mutex::new(Some(handle)), flow })
+        Ok(Self { plan: Mutex::new(plan), queue, thread: Mutex::new(Some(handle)), flow, halted })
     }
 
     /// What it runs now, or is about to.
@@ -229,6 +235,18 @@ impl Shard {
         wait.recv().ok()
     }
 
+    /// Why it takes nothing, if it halts.
+    pub fn halted(&self) -> Option<Halted> {
+        self.halted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Lets it go on from where it halts; says why if it halts again at once.
+    pub fn resume(&self, how: Resume) -> Option<Halted> {
+        let (done, wait) = sync_channel(1);
+        self.queue.push(Entry::Resume(how, done));
+        wait.recv().ok().flatten()
+    }
+
     /// Ends the thread after all messages before it, and waits for that.
     pub fn stop(&self) {
         self.queue.push(Entry::Stop);
@@ -250,6 +268,17 @@ impl Drop for Shard {
 fn unsure(last: Option<Timestamp>, now: Timestamp) -> bool {
     let built = Timestamp(env!("TAPLINE_BUILD_MS").parse().unwrap_or(0));
     now < built || last.is_some_and(|last| now < last)
+}
+
+/// By what messages that are committed are recognised.
+fn last_marks(plan: &Plan, store: &Store) -> Result<Vec<Mark>, StoreError> {
+    let brokers: BTreeSet<_> = plan.file.sources.iter().map(|s| &s.broker).collect();
+    let mut marks = Vec::new();
+    for broker in brokers {
+        let of_broker = store.load_marks(broker)?.into_iter();
+        marks.extend(of_broker.filter(|mark| mark.pipeline == plan.file.name));
+    }
+    Ok(marks)
 }
 
 fn last_commit(pipeline: &str) -> String {
@@ -290,6 +319,10 @@ struct Thread {
     silent_since: Option<Timestamp>,
     /// From when on the clock is taken as it is.
     sure_at: Option<Instant>,
+    /// What waits while it halts.
+    standstill: Option<Standstill>,
+    /// The same for others to see.
+    halted: Arc<Mutex<Option<Halted>>>,
 }
 
 impl Thread {
@@ -297,21 +330,34 @@ impl Thread {
         let changes = self.worker.settle_changes(None);
         self.commit(Turn::Plan { now: None }, changes, Owed::default(), &[], 0, Instant::now());
         loop {
-            let mut batch = Vec::new();
-            for entry in self.queue.take(self.patience()) {
-                match entry {
-                    Entry::Message(received, held) => batch.push((received, held)),
-                    other => {
-                        self.messages(std::mem::take(&mut batch));
-                        if !self.control(other) {
-                            return;
-                        }
-                    }
-                }
+            let entries = self.queue.take(self.patience());
+            if !self.work(entries) {
+                return;
             }
-            self.messages(batch);
             self.wake();
         }
+    }
+
+    /// Works entries off in order. `false`: the thread is to end.
+    fn work(&mut self, entries: Vec<Entry>) -> bool {
+        let mut batch = Vec::new();
+        for entry in entries {
+            if let Entry::Message(received, held) = entry {
+                batch.push((received, held));
+                if batch.len() == BATCH {
+                    self.messages(std::mem::take(&mut batch));
+                }
+                continue;
+            }
+            self.messages(std::mem::take(&mut batch));
+            if self.is_halted() && matches!(entry, Entry::Link(..)) {
+                self.hold(entry);
+            } else if !self.control(entry) {
+                return false;
+            }
+        }
+        self.messages(batch);
+        true
     }
 
     fn control(&mut self, entry: Entry) -> bool {
@@ -330,7 +376,14 @@ impl Thread {
                 let effects = self.worker.apply(plan, now);
                 self.commit(Turn::Plan { now }, effects, Owed::default(), &[], 0, start);
                 let _nobody_waits = done.send(());
+                self.go_on(Resume::Retry);
             }
+            Entry::Resume(how, done) => {
+                self.go_on(how);
+                let _nobody_waits = done.send(self.halted_now());
+            }
+            // Behind the messages that wait, so not now.
+            Entry::Redo(..) if self.is_halted() => {}
             Entry::Visit(visit) => visit(&self.worker),
             Entry::Redo(letters, done) => self.redo(&letters, done),
             Entry::Stop => return false,
@@ -418,12 +471,22 @@ impl Thread {
         if received.is_empty() {
             return;
         }
+        if self.is_halted() {
+            received.into_iter().for_each(|(one, held)| self.hold(Entry::Message(one, held)));
+            return;
+        }
         let start = Instant::now();
+        let copies: Vec<_> = if self.worker.plan().may_halt() {
+            received.iter().map(|(one, _)| (one.message.clone(), one.packet)).collect()
+        } else {
+            Vec::new()
+        };
+        let mut places = Vec::with_capacity(received.len());
         let mut messages = Vec::with_capacity(received.len());
         let mut owed = Owed::with_capacity(received.len());
         let mut marks = Vec::new();
         let mut duplicates = 0;
-        for (one, held) in received {
+        for (place, (one, held)) in received.into_iter().enumerate() {
             owed.tickets.push(one.ticket);
             owed.held.push(held);
             if let Some(packet) = one.packet {
@@ -445,8 +508,17 @@ impl Thread {
                 marks.push(mark);
             }
             messages.push(Arc::new(one.message));
+            places.push(place);
         }
         let mut effects = self.worker.batch(&messages);
+        if let Some((at, letter)) = effects.take_first_halt() {
+            let again = copies.into_iter().zip(owed.tickets).zip(owed.held);
+            let entries = again.map(|(((message, packet), ticket), held)| {
+                Entry::Message(Received { message, packet, ticket }, held)
+            });
+            let place = at.and_then(|at| places.get(at).copied()).unwrap_or(0);
+            return self.halt(entries.collect(), place, letter);
+        }
         effects.marks = marks;
         self.flow.batch_messages.size(owed.held.len());
         self.flow.batch_time.took(start.elapsed());
@@ -454,6 +526,10 @@ impl Thread {
     }
 
     fn wake(&mut self) {
+        // What waits came before whatever the clock would do now.
+        if self.is_halted() {
+            return;
+        }
         if self.sure_at.is_some_and(|at| Instant::now() < at) {
             if !unsure(self.silent_since, clock::now()) {
                 self.sure_at = None;
@@ -468,7 +544,10 @@ impl Thread {
         let start = Instant::now();
         let links = self.links.iter().filter(|(_, link)| link.up && link.drained);
         let heard: BTreeSet<Arc<str>> = links.map(|(broker, _)| broker.clone()).collect();
-        let effects = self.worker.wake(now, &|plan, device| plan.is_heard(device, &heard));
+        let mut effects = self.worker.wake(now, &|plan, device| plan.is_heard(device, &heard));
+        if let Some((_, letter)) = effects.take_first_halt() {
+            return self.halt(Vec::new(), 0, letter);
+        }
         let turn = Turn::Clock { now, heard: &heard };
         self.commit(turn, effects, Owed::default(), &[], 0, start);
     }

@@ -191,7 +191,8 @@ impl Worker {
         let mut found = collect(plan, index, &inputs.origins, &inputs.steps, outcomes, &mut apart);
         found.iter_mut().for_each(|item| item.counts = false);
         // What it refuses is the reason for which the replay fails.
-        effects.dead.extend(apart.dead);
+        apart.set_halts_aside();
+        effects.dead.append(&mut apart.dead);
         for (fate, own) in effects.fates.iter_mut().zip(apart.fates) {
             if own == Fate::DeadLettered {
                 *fate = own;
@@ -312,7 +313,7 @@ fn collect(
         }
         let module = Some(&stage.module);
         for rejection in outcome.refused_wakes {
-            effects.reject_wake(stage.on_reject, &stage.name, &rejection, || {
+            effects.reject_wake(stage.on_reject, &stage.name, origin.message, &rejection, || {
                 let letter =
                     letter(plan, &stage.name, module, &rejection, None, input.device.clone());
                 DeadLetter { key: Some(input.key.clone()), at: origin.at(), ..letter }
@@ -336,7 +337,7 @@ fn collect(
             };
             match origin.message {
                 Some(i) => effects.reject(stage.on_reject, &stage.name, i, &rejection, build),
-                None => effects.reject_wake(stage.on_reject, &stage.name, &rejection, build),
+                None => effects.reject_wake(stage.on_reject, &stage.name, None, &rejection, build),
             }
         }
     }

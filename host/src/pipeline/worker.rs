@@ -33,6 +33,17 @@ pub struct Worker {
     /// By name of a parse or detect stage.
     pub(super) keys: HashMap<Arc<str>, StageKeys>,
     flow: Arc<Flow>,
+    refusals: Refusals,
+}
+
+/// What becomes of an input that a stage with `on_reject = "halt"` refuses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Refusals {
+    /// As with `dead-letter`.
+    #[default]
+    SetAside,
+    /// The effects say that the pipeline has to halt.
+    Halt,
 }
 
 impl Worker {
@@ -51,9 +62,26 @@ impl Worker {
         for (stage, key, row) in rows {
             keys.entry(stage).or_default().load(key, row);
         }
-        let mut worker = Self { plan: plan.clone(), runners: HashMap::new(), keys, flow };
+        let mut worker = Self {
+            plan: plan.clone(),
+            runners: HashMap::new(),
+            keys,
+            flow,
+            refusals: Refusals::default(),
+        };
         worker.renew_runners(None);
         worker
+    }
+
+    /// Messages and wake-ups may halt the pipeline, or may not.
+    pub fn set_refusals(&mut self, refusals: Refusals) {
+        self.refusals = refusals;
+    }
+
+    fn may_not_halt(&self, effects: &mut Effects) {
+        if self.refusals == Refusals::SetAside {
+            effects.set_halts_aside();
+        }
     }
 
     pub fn plan(&self) -> &Arc<Plan> {
@@ -143,6 +171,8 @@ impl Worker {
             }
             self.steps_without_messages(&plan, index, &inputs, now, &mut effects);
         }
+        // A change cannot wait: what it makes a stage refuse is set aside.
+        effects.set_halts_aside();
         self.finish(&[], &mut effects);
         effects
     }
@@ -178,6 +208,8 @@ impl Worker {
                 .collect();
             self.steps_without_messages(&plan, index, &inputs, Some(until), &mut effects);
         }
+        // A change cannot wait: what it makes a stage refuse is set aside.
+        effects.set_halts_aside();
         self.finish(&[], &mut effects);
         effects
     }
@@ -230,6 +262,7 @@ impl Worker {
             }
             self.steps_without_messages(&plan, index, &inputs, Some(now), &mut effects);
         }
+        self.may_not_halt(&mut effects);
         self.finish(&[], &mut effects);
         effects
     }
@@ -257,6 +290,7 @@ impl Worker {
         self.validate(&plan, &mut routed, &mut effects);
         let mut items = self.parse(&plan, &routed, None, &mut effects);
         self.detect_all(&plan, &routed, &mut items, None, &mut effects);
+        self.may_not_halt(&mut effects);
         effects.items = items;
         self.finish(&routed, &mut effects);
         effects

@@ -60,6 +60,9 @@ pub struct BrokerHealth {
 #[derive(Debug, Serialize)]
 pub struct PipelineHealth {
     pub running: bool,
+    /// Why it takes no messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub halted: Option<String>,
     pub devices: usize,
     #[serde(flatten)]
     pub counts: Counts,
@@ -109,7 +112,13 @@ impl Tapline {
                 if !running {
                     problems.push(format!("pipeline `{name}` has ended: the log says why"));
                 }
-                (name.clone(), PipelineHealth { running, devices, counts })
+                let halted = shard.halted().map(|halted| halted.to_string());
+                if let Some(why) = &halted {
+                    problems.push(format!(
+                        "pipeline `{name}` halts: {why}: mend it, or `tapline resume {name}`"
+                    ));
+                }
+                (name.clone(), PipelineHealth { running, halted, devices, counts })
             })
             .collect();
         for note in self.activity.notes() {

@@ -201,6 +201,12 @@ impl Tapline {
             .collect();
         let numbers: Vec<_> = redo.iter().map(|redo| redo.number).collect();
         let shard = self.running().shards.get(pipeline).cloned();
+        if let Some(halted) = shard.as_ref().and_then(|shard| shard.halted()) {
+            let why = format!("pipeline `{pipeline}` halts: {halted}");
+            let left = numbers.into_iter().map(|id| Left::new(id, "halted", why.clone()));
+            turned.refused.extend(left);
+            return;
+        }
         let done = match shard {
             Some(shard) => {
                 tokio::task::spawn_blocking(move || shard.redo(redo)).await.unwrap_or_default()

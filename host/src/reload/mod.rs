@@ -53,7 +53,7 @@ use crate::config::{Config, Problem};
 use crate::delivery::{Delivery, Surroundings};
 use crate::message::Timestamp;
 use crate::module::Engine;
-use crate::pipeline::{Activity, Shard, Watchers};
+use crate::pipeline::{Activity, Halted, Resume, Shard, Watchers};
 use crate::store::{StageId, Store, Succession};
 use crate::telemetry::{self, clock};
 use files::Pending;
@@ -216,6 +216,20 @@ impl Tapline {
     pub fn resume(&self, pipeline: &str, sink: &str) -> bool {
         tracing::info!(event = "sink_resumed", pipeline, sink, "asked to resume a sink");
         self.delivery.resume(&crate::store::SinkId::new(pipeline, sink))
+    }
+
+    /// Lets a pipeline that halts go on. `None`: there is no such pipeline; else why it halts
+    /// again, if it does.
+    pub async fn resume_pipeline(
+        &self,
+        pipeline: &str,
+        how: Resume,
+        author: &str,
+    ) -> Option<Option<Halted>> {
+        let shard = self.running().shards.get(pipeline)?.clone();
+        tracing::info!(event = "resume_asked", pipeline, author, ?how, "asked to go on");
+        let resumed = tokio::task::spawn_blocking(move || shard.resume(how)).await;
+        Some(resumed.ok().flatten())
     }
 
     /// The durable side, for looking at dead letters and what waits.
