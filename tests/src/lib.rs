@@ -8,6 +8,7 @@
 
 mod authority;
 mod bench;
+mod listener;
 mod machine;
 mod mosquitto;
 mod places;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use authority::Authority;
 pub use bench::{Bench, COURSE, Odoo};
+pub use listener::{Heard, Listener};
 pub use machine::{Machine, document};
 pub use mosquitto::Mosquitto;
 pub use places::{compiled_modules, fixtures, free_port, project, shipped_modules};

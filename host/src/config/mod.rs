@@ -23,6 +23,7 @@ mod schema;
 mod secret;
 pub mod shipped;
 pub mod site;
+pub mod template;
 pub mod topic;
 mod units;
 mod wording;

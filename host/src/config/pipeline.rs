@@ -9,10 +9,12 @@ use serde_json::{Map, Value};
 use super::document::Anchor;
 use super::problem::{Place, Problem};
 use super::schema;
+use super::template::Template;
 use super::topic::Pattern;
 
 mod build;
 mod file;
+mod publisher;
 mod references;
 mod stage;
 mod take;
@@ -42,6 +44,38 @@ pub struct Pipeline {
     pub parse: Vec<Parse>,
     pub detect: Vec<Detect>,
     pub sinks: Vec<Sink>,
+    /// Sinks that publish to a broker, without a module.
+    pub publishers: Vec<Publisher>,
+}
+
+/// A stage that may publish, and where to.
+#[derive(Clone, Debug)]
+pub struct Outflow<'p> {
+    /// `None`: any stage whose module publishes.
+    pub stage: Option<&'p Arc<str>>,
+    /// `None`: the broker that the input came from, or one that the module names.
+    pub broker: Option<&'p Arc<str>>,
+    pub filter: &'p Pattern,
+    /// Where it is written; `None`: in `[publish] allow`.
+    pub place: Option<&'p Place>,
+}
+
+impl Pipeline {
+    /// Every topic to which something may leave this pipeline.
+    pub fn outflows(&self) -> impl Iterator<Item = Outflow<'_>> {
+        let allowed = self.publish.iter().map(|filter| Outflow {
+            stage: None,
+            broker: None,
+            filter,
+            place: None,
+        });
+        allowed.chain(self.publishers.iter().map(|publisher| Outflow {
+            stage: Some(&publisher.name),
+            broker: Some(&publisher.broker),
+            filter: &publisher.filter,
+            place: Some(&publisher.topic_place),
+        }))
+    }
 }
 
 /// Where messages come from. Only brokers in this version.
@@ -231,6 +265,30 @@ pub struct Sink {
     pub endpoint_place: Place,
     pub batch: Batch,
     /// After this, a delivery is a dead letter with code `expired`.
+    pub expire: Option<Duration>,
+}
+
+/// A sink that publishes what it takes.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    pub name: Arc<str>,
+    pub place: Place,
+    /// Names of earlier stages; empty: all.
+    pub from: Vec<Arc<str>>,
+    /// Never empty, never a publication.
+    pub take: Vec<Take>,
+    pub labels: BTreeMap<String, String>,
+    pub broker: Arc<str>,
+    pub broker_place: Place,
+    pub topic: Template,
+    pub topic_place: Place,
+    /// Every topic that the template can become.
+    pub filter: Pattern,
+    /// `None`: the item as JSON, a message as it came.
+    pub payload: Option<Template>,
+    pub qos: u8,
+    pub retain: bool,
+    /// After this, a publication is a dead letter with code `expired`.
     pub expire: Option<Duration>,
 }
 

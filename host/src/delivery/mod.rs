@@ -11,6 +11,7 @@
 mod back_off;
 mod books;
 mod coder;
+mod form;
 mod http;
 mod plan;
 mod queue;
@@ -31,6 +32,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 pub use back_off::Waits;
+pub use form::Form;
 pub use http::{client as http_client, socket_client};
 pub use plan::{
     Answers, Encoder, EncoderFailure, Encoders, HttpWay, Patience, PublishError, Publisher,
@@ -266,7 +268,10 @@ impl Seed {
 /// Opens a sink's way to the other side. May read files.
 fn open(plan: &SinkPlan) -> Channel {
     let way = match &plan.way {
-        Way::Publish(publisher) => return Channel::Publish(publisher.clone()),
+        Way::Publish(publisher) => return Channel::Publish(publisher.clone(), None),
+        Way::Compose(publisher, form) => {
+            return Channel::Publish(publisher.clone(), Some(form.clone()));
+        }
         Way::Http(way) => way,
     };
     match Http::new(way.endpoint.clone()) {

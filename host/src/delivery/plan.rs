@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::form::Form;
 use crate::config::pipeline::Batch;
 use crate::config::site::Endpoint;
 use crate::message::{Item, Publication};
@@ -33,6 +34,8 @@ pub enum Way {
     Http(HttpWay),
     /// Items are publications; the content is published as it is.
     Publish(Arc<dyn Publisher>),
+    /// A publication is made of each item.
+    Compose(Arc<dyn Publisher>, Arc<Form>),
 }
 
 #[derive(Clone)]
@@ -117,6 +120,9 @@ impl SinkPlan {
         let same_way = match (&self.way, &running.way) {
             (Way::Http(new), Way::Http(old)) => new.endpoint == old.endpoint,
             (Way::Publish(new), Way::Publish(old)) => Arc::ptr_eq(new, old),
+            (Way::Compose(new, form), Way::Compose(old, before)) => {
+                Arc::ptr_eq(new, old) && form == before
+            }
             _ => false,
         };
         same_way && self.batch == running.batch && self.fingerprint == running.fingerprint

@@ -12,13 +12,14 @@ use tokio::time::Instant;
 
 use super::back_off::BackOff;
 use super::books::{Again, Books, Page};
+use super::form::Form;
 use super::plan::{PublishError, Publisher, SinkPlan};
 use super::queue::Queue;
 use super::run::{Exchanger, Ledger, Settled, Stop};
 use super::status::Paused;
 use super::verdict::Judged;
 use super::{Options, Surroundings};
-use crate::message::{Content, Item, Rejection, Timestamp};
+use crate::message::{Content, Item, Publication, Rejection, Timestamp};
 use crate::store::{Head, RowId, Rows, Store, StoreError, Unreadable, Waiting};
 
 /// Rows that are read at a time while the queue is brought up to date.
@@ -30,7 +31,8 @@ const UNREADABLE: Duration = Duration::from_secs(5);
 /// How a sink reaches the other side.
 pub(super) enum Channel {
     Http(Box<Exchanger>),
-    Publish(Arc<dyn Publisher>),
+    /// With how a publication is made of what is none.
+    Publish(Arc<dyn Publisher>, Option<Arc<Form>>),
     /// It cannot, for this reason.
     Closed(String),
 }
@@ -283,7 +285,7 @@ impl Worker {
     fn keeps_order(&self) -> bool {
         match &self.plan.way {
             super::Way::Http(way) => way.endpoint.in_order,
-            super::Way::Publish(_) => false,
+            super::Way::Publish(_) | super::Way::Compose(..) => false,
         }
     }
 
@@ -305,7 +307,17 @@ impl Worker {
                         rows.iter().map(|row| surroundings.describe(row)).collect();
                     exchanger.send(&deliveries, &mut page).await
                 }
-                Channel::Publish(publisher) => publish(publisher, &rows, &mut page).await,
+                Channel::Publish(publisher, form) => {
+                    let form = form.clone();
+                    let compose = |row: &Waiting| match &form {
+                        Some(form) => form.compose(&surroundings.describe(row)),
+                        None => {
+                            let why = "only publications can be published";
+                            Err(Rejection::new("not-a-publication", why))
+                        }
+                    };
+                    publish(publisher, &compose, &rows, &mut page).await
+                }
                 Channel::Closed(reason) => Err(Stop::Pause(reason.clone())),
             }
         };
@@ -405,6 +417,7 @@ impl Worker {
 /// Publishes a batch at once: its keys differ, so there is no order between them.
 async fn publish(
     publisher: &Arc<dyn Publisher>,
+    compose: &(dyn Fn(&Waiting) -> Result<Publication, Rejection> + Sync),
     rows: &[Waiting],
     page: &mut Page<'_>,
 ) -> Result<(), Stop> {
@@ -412,13 +425,18 @@ async fn publish(
     let mut publishing = JoinSet::new();
     let mut settled = Vec::new();
     for (index, row) in rows.iter().enumerate() {
-        let Content::Item(Item::Publication(publication)) = &row.delivery.content else {
-            let what = Rejection::new("not-a-publication", "only publications can be published");
-            settled.push(Settled { index, judged: Judged::Refused(what), answer: None });
-            continue;
+        let publication = match &row.delivery.content {
+            Content::Item(Item::Publication(publication)) => publication.clone(),
+            _ => match compose(row) {
+                Ok(publication) => publication,
+                Err(why) => {
+                    settled.push(Settled { index, judged: Judged::Refused(why), answer: None });
+                    continue;
+                }
+            },
         };
         let expiry = row.delivery.expires_at.map(|at| Duration::from_millis(at.since(now)));
-        let (publisher, publication) = (publisher.clone(), publication.clone());
+        let publisher = publisher.clone();
         publishing.spawn(async move { (index, publisher.publish(publication, expiry).await) });
     }
     let mut stop = Ok(());

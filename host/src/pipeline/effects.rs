@@ -184,6 +184,9 @@ pub(super) fn letter(
     }
 }
 
+/// A command that says nothing of its life expires so long after its input came.
+const COMMAND_MS: u64 = 30_000;
+
 impl Worker {
     /// Turns items into deliveries and takes the changed rows along.
     pub(super) fn finish(&mut self, routed: &[Option<Routed>], effects: &mut Effects) {
@@ -203,14 +206,14 @@ impl Worker {
                 continue;
             }
             let mut claimed = claimed_by_detectors(item);
-            for sink in &plan.sinks {
-                let named = carries(item.bound.as_ref(), &sink.labels);
+            for sink in plan.takers() {
+                let named = carries(item.bound.as_ref(), sink.labels);
                 if !(named && sink.source.takes(&item.stage, &item.item)) {
                     continue;
                 }
                 claimed = true;
                 let identity = self.identify(&plan, item);
-                let sink_id = SinkId::new(plan.file.name.clone(), sink.stage.name.clone());
+                let sink_id = SinkId::new(plan.file.name.clone(), sink.name.clone());
                 let content = Content::Item(item.item.clone());
                 effects.outbox.push(delivery(
                     sink_id,
@@ -307,6 +310,8 @@ impl Worker {
             .unwrap_or_default();
         let identity = self.identify(plan, item);
         let expires = publication.properties.message_expiry.map(|s| u64::from(s) * 1000);
+        // What a broker keeps is a state, not a command, and stays right.
+        let expires = expires.or((!publication.retain).then_some(COMMAND_MS));
         let sink = SinkId::publish(plan.file.name.clone(), &broker);
         let content = Content::Item(Item::Publication(publication));
         effects.outbox.push(delivery(sink, expires, identity, item, content, routed));
@@ -315,7 +320,7 @@ impl Worker {
     /// Sinks that take messages get them as they came, once for each device.
     fn deliver_messages(&mut self, plan: &Plan, routed: &[Option<Routed>], effects: &mut Effects) {
         let stage: Arc<str> = "message".into();
-        for sink in plan.sinks.iter().filter(|s| s.takes_messages) {
+        for sink in plan.takers().filter(|s| s.takes_messages) {
             for (index, r) in routed.iter().enumerate() {
                 let Some(r) = r.as_ref().filter(|_| effects.fates[index] == Fate::Committed) else {
                     continue;
@@ -325,7 +330,7 @@ impl Worker {
                 let counted = r.message.received_at;
                 let identity = self.tick(plan, &stage, &key, device.clone(), counted, false);
                 effects.outbox.push(NewDelivery {
-                    sink: SinkId::new(plan.file.name.clone(), sink.stage.name.clone()),
+                    sink: SinkId::new(plan.file.name.clone(), sink.name.clone()),
                     id: identity.id,
                     key: identity.key,
                     at: identity.at,

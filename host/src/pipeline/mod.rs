@@ -37,7 +37,9 @@ pub use ingest::subscriptions;
 pub use item::{Emitted, Identity};
 pub use letters::{Redo, Redone};
 pub use line::{Clock, write_item, write_message, write_rejection};
-pub use plan::{DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, SinkStage, ValidateCheck};
+pub use plan::{
+    DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, PublishStage, SinkStage, ValidateCheck,
+};
 pub use settings::SettingsSet;
 pub use shard::{Halted, Observed, Observer, Outlet, Resume, Shard, StartError, Turn};
 pub use stage_stats::{LastError, StageStats};

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::directory::Directory;
 use super::settings::{Asked, SettingsSet};
 use crate::config::pipeline::{
-    Batch, Check, Detect, KeyPart, OnReject, Pipeline, Sink, Stage, StageTime, Take, UnknownDevices,
+    Batch, Check, Detect, KeyPart, OnReject, Pipeline, Publisher, Sink, Stage, StageTime, Take,
+    UnknownDevices,
 };
 use crate::config::site::Endpoint;
 use crate::config::topic::Pattern;
@@ -31,6 +32,7 @@ pub struct Plan {
     /// In an order in which each stage comes after those it takes from.
     pub detectors: Vec<DetectStage>,
     pub sinks: Vec<SinkStage>,
+    pub publishers: Vec<PublishStage>,
     pub directory: Directory,
     /// Some stage takes messages as they are, so that one without items is not filtered.
     pub reads_messages: bool,
@@ -91,6 +93,25 @@ pub struct SinkStage {
     pub expire_ms: Option<u64>,
 }
 
+/// A sink that publishes without a module.
+#[derive(Debug)]
+pub struct PublishStage {
+    pub publisher: Publisher,
+    pub source: Source,
+    pub takes_messages: bool,
+    pub expire_ms: Option<u64>,
+}
+
+/// What every sink has, whatever it does with what it takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taker<'p> {
+    pub(super) name: &'p Arc<str>,
+    pub(super) source: &'p Source,
+    pub(super) labels: &'p BTreeMap<String, String>,
+    pub(super) takes_messages: bool,
+    pub(super) expire_ms: Option<u64>,
+}
+
 /// Which items a stage takes.
 #[derive(Debug, Default)]
 pub struct Source {
@@ -145,14 +166,25 @@ impl Plan {
                 );
             }
         }
+        for publisher in &file.publishers {
+            if !config.site.brokers.contains_key(&*publisher.broker) {
+                builder.problem(
+                    &publisher.broker_place,
+                    format!("there is no broker `{}`", publisher.broker),
+                    format!("add [broker.{}] to tapline.toml", publisher.broker),
+                );
+            }
+        }
         if !builder.problems.is_empty() {
             return Err(builder.problems);
         }
         // Devices are checked against the stages' schemas, so only once the stages stand.
         let mut unfit = Vec::new();
         let directory = Directory::build(file, &config.devices, &parsers, &detectors, &mut unfit);
-        let reads_messages =
-            detectors.iter().any(|d| d.takes_messages) || sinks.iter().any(|s| s.takes_messages);
+        let publishers: Vec<_> = file.publishers.iter().map(publish_stage).collect();
+        let reads_messages = detectors.iter().any(|d| d.takes_messages)
+            || sinks.iter().any(|s| s.takes_messages)
+            || publishers.iter().any(|p| p.takes_messages);
         let plan = Self {
             reads_messages,
             file: file.clone(),
@@ -161,6 +193,7 @@ impl Plan {
             parsers,
             detectors,
             sinks,
+            publishers,
             directory,
         };
         Ok((plan, unfit))
@@ -182,8 +215,26 @@ impl Plan {
         let validators = self.validators.iter().map(|v| &v.name);
         let parsers = self.parsers.iter().map(|p| &p.stage.name);
         let detectors = self.detectors.iter().map(|d| &d.stage.name);
-        let sinks = self.sinks.iter().map(|s| &s.stage.name);
+        let sinks = self.takers().map(|taker| taker.name);
         validators.chain(parsers).chain(detectors).chain(sinks)
+    }
+
+    /// All sinks, in an order that stays the same.
+    pub(super) fn takers(&self) -> impl Iterator<Item = Taker<'_>> {
+        let modules = self.sinks.iter().map(|sink| Taker {
+            name: &sink.stage.name,
+            source: &sink.source,
+            labels: &sink.labels,
+            takes_messages: sink.takes_messages,
+            expire_ms: sink.expire_ms,
+        });
+        modules.chain(self.publishers.iter().map(|stage| Taker {
+            name: &stage.publisher.name,
+            source: &stage.source,
+            labels: &stage.publisher.labels,
+            takes_messages: stage.takes_messages,
+            expire_ms: stage.expire_ms,
+        }))
     }
 
     /// A stage's place in the order of outputs: parsers in file order, then detectors.
@@ -384,6 +435,16 @@ impl Builder<'_> {
             batch: sink.batch,
             expire_ms: sink.expire.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
         })
+    }
+}
+
+fn publish_stage(publisher: &Publisher) -> PublishStage {
+    let ms = |d: std::time::Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
+    PublishStage {
+        source: source(&publisher.from, &publisher.take),
+        takes_messages: publisher.take.contains(&Take::Message),
+        expire_ms: publisher.expire.map(ms),
+        publisher: publisher.clone(),
     }
 }
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Tapline;
 use super::start::blocking;
-use crate::message::{Content, Item, Timestamp};
-use crate::pipeline::{Redo, Redone};
+use crate::message::Timestamp;
+use crate::pipeline::{Redo, Redone, Shard};
 use crate::store::{
     Audit, Commit, DeadLetter, LetterFilter, NewDelivery, NumberedDeadLetter, SinkId, StoreError,
 };
@@ -239,8 +239,13 @@ impl Tapline {
     ) -> Result<(), StoreError> {
         let now = clock::now();
         let what = in_short(one.number, &one.letter);
-        let sinks = |sink: &SinkId| self.delivery.status().contains_key(sink);
-        let delivery = match sendable(one, force, now, &sinks) {
+        let sink = one.letter.delivery.as_ref().map(|dead| &dead.delivery.sink);
+        let reach = Reach {
+            is_there: sink.is_some_and(|sink| self.delivery.status().contains_key(sink)),
+            publishes: sink.is_some_and(|sink| self.publishes(sink)),
+        };
+        let acts = reach.publishes;
+        let delivery = match sendable(one, force, now, reach) {
             Ok(delivery) => delivery,
             Err(left) => {
                 turned.refused.push(left);
@@ -249,7 +254,7 @@ impl Tapline {
         };
         let (number, delivery) = delivery;
         let mut commit = Commit { dead_removed: vec![number], ..Commit::default() };
-        if is_publication(&delivery) {
+        if acts {
             tracing::warn!(event = "publication_replayed", author, what, "sent again on demand");
             let (author, action) = (author.to_owned(), "publication.replayed");
             commit.audit.push(Audit { at: now, author, action, what });
@@ -259,6 +264,25 @@ impl Tapline {
         turned.done += 1;
         Ok(())
     }
+}
+
+impl Tapline {
+    /// Whether what reaches this sink is published.
+    fn publishes(&self, sink: &SinkId) -> bool {
+        let shard = self.running().shards.get(&sink.pipeline).cloned();
+        let is_publisher = |shard: &Arc<Shard>| {
+            shard.plan().publishers.iter().any(|stage| stage.publisher.name == sink.stage)
+        };
+        sink.broker().is_some() || shard.as_ref().is_some_and(is_publisher)
+    }
+}
+
+/// What is at the other end of a delivery.
+#[derive(Clone, Copy)]
+struct Reach {
+    is_there: bool,
+    /// A device may act on it.
+    publishes: bool,
 }
 
 impl Picked {
@@ -274,7 +298,7 @@ fn sendable(
     one: NumberedDeadLetter,
     force: bool,
     now: Timestamp,
-    has_sink: &dyn Fn(&SinkId) -> bool,
+    reach: Reach,
 ) -> Result<(u64, NewDelivery), Left> {
     let id = one.number;
     if let Some(why) = one.unreadable {
@@ -292,19 +316,15 @@ fn sendable(
         let why = format!("it expired at {at}, and what has expired is never sent");
         return Err(Left::new(id, "expired", why));
     }
-    if !has_sink(&delivery.sink) {
+    if !reach.is_there {
         let why = format!("there is no sink `{}` any more", delivery.sink);
         return Err(Left::new(id, "no-sink", why));
     }
-    if is_publication(&delivery) && !force {
+    if reach.publishes && !force {
         let why = "a publication to a device acts there once more: say so with --force";
         return Err(Left::new(id, "needs-force", why));
     }
     Ok((id, delivery))
-}
-
-fn is_publication(delivery: &NewDelivery) -> bool {
-    matches!(delivery.content, Content::Item(Item::Publication(_)))
 }
 
 /// A letter in one line, for those who ask what was done to it.
@@ -325,7 +345,7 @@ fn in_short(number: u64, letter: &DeadLetter) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::{DeviceId, Event, Properties, Publication};
+    use crate::message::{Content, DeviceId, Event, Item, Properties, Publication};
     use crate::store::DeadDelivery;
 
     fn letter(content: Content, expires_at: Option<Timestamp>) -> NumberedDeadLetter {
@@ -396,7 +416,11 @@ mod tests {
         ];
         for (letter, force, has_sink, expected) in cases {
             let case = format!("{letter:?} {force}");
-            let sent = sendable(letter, force, now, &|_| has_sink);
+            let publication = letter.letter.delivery.as_ref().is_some_and(|dead| {
+                matches!(dead.delivery.content, Content::Item(Item::Publication(_)))
+            });
+            let reach = Reach { is_there: has_sink, publishes: publication };
+            let sent = sendable(letter, force, now, reach);
             let code = sent.map_or_else(|left| left.code, |_| "ok".to_owned());
             assert_eq!(code, expected, "{case}");
         }

@@ -9,13 +9,13 @@ use sha2::{Digest, Sha256};
 use super::Links;
 use crate::config::pipeline::Batch;
 use crate::delivery::{
-    Encoder, EncoderFailure, Encoders, HttpWay, Patience, PublishError, Publisher, Publishing,
-    SinkPlan, Way,
+    Encoder, EncoderFailure, Encoders, Form, HttpWay, Patience, PublishError, Publisher,
+    Publishing, SinkPlan, Way,
 };
 use crate::message::Publication;
 use crate::module::sink::{Conclusion, Delivery, Encoding, Response};
 use crate::module::{CallError, Instance, Limits, LogContext, Module, SettingsId};
-use crate::pipeline::{Activity, Plan, SinkStage, StageStats};
+use crate::pipeline::{Activity, Plan, PublishStage, SinkStage, StageStats};
 use crate::store::{ModuleTag, SinkId};
 
 /// The number of a sink's one set of settings.
@@ -60,6 +60,7 @@ impl Publishers {
             sinks.extend(
                 plan.sinks.iter().map(|s| of_stage(pipeline, s, flow.stage(&s.stage.name))),
             );
+            sinks.extend(plan.publishers.iter().map(|stage| self.of_publisher(pipeline, stage)));
             sinks.extend(brokers.clone().map(|broker| SinkPlan {
                 id: SinkId::publish(pipeline.clone(), broker),
                 way: Way::Publish(self.of(broker)),
@@ -70,6 +71,24 @@ impl Publishers {
             }));
         }
         sinks
+    }
+
+    fn of_publisher(&self, pipeline: &Arc<str>, stage: &PublishStage) -> SinkPlan {
+        let publisher = &stage.publisher;
+        let form = Form {
+            topic: publisher.topic.clone(),
+            payload: publisher.payload.clone(),
+            qos: publisher.qos,
+            retain: publisher.retain,
+        };
+        SinkPlan {
+            id: SinkId::new(pipeline.clone(), publisher.name.clone()),
+            way: Way::Compose(self.of(&publisher.broker), Arc::new(form)),
+            batch: PUBLICATIONS,
+            module: None,
+            answers: None,
+            fingerprint: [0; 32],
+        }
     }
 }
 

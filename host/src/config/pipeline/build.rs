@@ -15,8 +15,8 @@ use super::file::{
 };
 use super::stage::{Common, on_reject};
 use super::{
-    Batch, Check, Detect, KeyPart, Parse, Pipeline, Retained, Sink, Source, StageTime, Take,
-    UnknownDevices, Validate,
+    Batch, Check, Detect, KeyPart, Parse, Pipeline, Publisher, Retained, Sink, Source, StageTime,
+    Take, UnknownDevices, Validate,
 };
 use crate::config::document::Format;
 use crate::config::problem::Problem;
@@ -28,7 +28,7 @@ use crate::config::units::{FilterText, Name};
 pub(in crate::config) static SHAPE: LazyLock<Shape> = LazyLock::new(Shape::of::<PipelineFile>);
 
 pub(super) const MIB: u64 = 1024 * 1024;
-const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+pub(super) const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// What a pipeline file refers to.
 #[derive(Clone, Copy)]
@@ -90,6 +90,8 @@ impl Build<'_> {
         let parse = self.each("/parse", Self::parse);
         let detect = self.each("/detect", Self::detect);
         let sinks = self.each("/sink", Self::sink);
+        let publishers = self.each("/sink", Self::publisher_if_it_publishes);
+        self.check_echoes(&publishers, &sources);
         self.check_order();
         self.check_state_from();
         self.check_captures(&sources, &detect);
@@ -115,6 +117,7 @@ impl Build<'_> {
             parse,
             detect,
             sinks,
+            publishers,
         }
     }
 
@@ -322,7 +325,18 @@ impl Build<'_> {
         })
     }
 
+    fn publisher_if_it_publishes(&mut self, at: &str) -> Option<Publisher> {
+        self.publishes(at).then(|| self.publisher(at)).flatten()
+    }
+
+    fn publishes(&self, at: &str) -> bool {
+        self.reader.value.pointer(&format!("{at}/publish")).is_some()
+    }
+
     fn sink(&mut self, at: &str) -> Option<Sink> {
+        if self.publishes(at) {
+            return None;
+        }
         let stage: SinkFile = self.reader.read(at)?;
         let take = self.takes(&format!("{at}/take"), stage.take);
         let expire = format!("{at}/expire");
@@ -331,15 +345,12 @@ impl Build<'_> {
         let wait = format!("{at}/batch/wait");
         let longest = Duration::from_secs(3600);
         let wait = self.reader.duration(&wait, stage.batch.wait, Duration::ZERO, longest);
-        if stage.publish.is_some() {
-            let remedy = "remove this sink: in this version a detector's publications go out, \
-                          and sinks call endpoints";
-            let what = "a sink with `publish` is not in this version";
-            self.reader.key_problem(&format!("{at}/publish"), what, remedy);
-            return None;
-        }
         let Some(module) = stage.module else {
-            self.reader.key_problem(at, "sink has no module", "add `module`, such as \"odoo\"");
+            self.reader.key_problem(
+                at,
+                "sink has no module",
+                "add `module`, such as \"odoo\", or `publish`",
+            );
             return None;
         };
         let Some(endpoint) = stage.endpoint else {

@@ -244,7 +244,7 @@ pub(super) struct SinkFile {
     pub(super) module: Option<Name>,
     /// An `[endpoint.NAME]` of tapline.toml.
     pub(super) endpoint: Option<Name>,
-    /// Reserved: publish to a broker instead of calling an endpoint.
+    /// Publish to a broker, in place of `module` and `endpoint`.
     pub(super) publish: Option<PublishTargetFile>,
     /// Stages that it takes from; default: all.
     #[serde(default)]
@@ -268,17 +268,17 @@ pub(super) struct SinkFile {
     pub(super) limits: LimitsFile,
 }
 
-/// Reserved: a publication that a sink makes.
+/// A publication that a sink makes.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-#[allow(dead_code, reason = "its shape is checked so that files keep; no sink acts on it yet")]
 pub(super) struct PublishTargetFile {
     /// A `[broker.NAME]` of tapline.toml.
     pub(super) broker: Name,
-    /// The topic; `{device}` and fields of the event are filled in.
+    /// The topic, or `@name` of `[topics]`; `{device}` and fields of the event are filled in.
     pub(super) topic: String,
-    /// The payload; `{device}` and fields of the event are filled in.
-    pub(super) payload: String,
+    /// The payload; `{device}`, `{data.level}` and such are filled in. Default: what is taken,
+    /// as JSON.
+    pub(super) payload: Option<String>,
     /// 0, 1 or 2; default 1.
     #[schemars(range(max = 2))]
     pub(super) qos: Option<u8>,
