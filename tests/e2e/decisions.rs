@@ -119,7 +119,7 @@ async fn in_confirm_mode_changed_files_wait_and_are_named() {
 
 #[tokio::test]
 async fn a_renamed_stage_waits_until_it_says_where_its_state_comes_from() {
-    let hall = Hall::at_work("auto").await;
+    let hall = Hall::at_work("confirm").await;
     hall.write("pipelines/hall.toml", &pipeline("\"sessions\""));
     let plan = hall.reload(1, &["--plan"]).await;
     assert!(plan.contains("! state of hall/session: 1 key would have no owner"), "{plan}");
@@ -137,8 +137,21 @@ async fn a_renamed_stage_waits_until_it_says_where_its_state_comes_from() {
 }
 
 #[tokio::test]
+async fn a_renamed_pipeline_goes_on_with_the_state_of_the_old() {
+    let hall = Hall::at_work("confirm").await;
+    hall.remove("pipelines/hall.toml");
+    let heir = format!("state_from = \"hall\"\n{}", pipeline("\"session\""));
+    hall.write("pipelines/workshop.toml", &heir);
+    hall.reload(0, &[]).await;
+    let health = hall.tapline.health().await;
+    assert!(health["pipelines"]["workshop"]["running"] == true, "{health}");
+    assert!(health["pipelines"]["hall"].is_null(), "{health}");
+    hall.finish().await;
+}
+
+#[tokio::test]
 async fn a_pipeline_that_is_gone_runs_on_until_somebody_agrees_and_can_come_back() {
-    let mut hall = Hall::at_work("auto").await;
+    let mut hall = Hall::at_work("confirm").await;
     hall.remove("pipelines/hall.toml");
     let refused = hall.reload(4, &[]).await;
     assert!(refused.contains("1 key of `hall/session`"), "{refused}");
@@ -159,7 +172,7 @@ async fn a_pipeline_that_is_gone_runs_on_until_somebody_agrees_and_can_come_back
 
 #[tokio::test]
 async fn a_broken_file_leaves_its_pipeline_running_and_is_named_until_it_is_mended() {
-    let hall = Hall::at_work("auto").await;
+    let hall = Hall::at_work("confirm").await;
     hall.write("pipelines/hall.toml", &pipeline("\"session\"").replace("broker = ", "brokr = "));
     let said = hall.reload(1, &[]).await;
     assert!(said.contains("pipelines/hall.toml:4") && said.contains("brokr"), "{said}");

@@ -147,6 +147,22 @@ impl Delivery {
         }
     }
 
+    /// Ends the sinks of these pipelines and waits until they have; their rows stay.
+    pub async fn leave(&self, pipelines: &[Arc<str>]) {
+        let ended: Vec<_> = {
+            let mut sinks = self.lock();
+            let gone: Vec<_> =
+                sinks.keys().filter(|id| pipelines.contains(&id.pipeline)).cloned().collect();
+            gone.iter()
+                .filter_map(|id| sinks.remove(id))
+                .map(|running| running.end(GRACE))
+                .collect()
+        };
+        for task in ended {
+            let _ended = task.await;
+        }
+    }
+
     /// Counters go on from `board`; the task starts when `before` has ended.
     fn start(&self, plan: SinkPlan, board: Arc<Board>, before: Option<JoinHandle<()>>) -> Running {
         let resume = Arc::new(Notify::new());

@@ -10,6 +10,7 @@ mod tests;
 mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -112,6 +113,8 @@ pub struct Stranded {
 pub(super) struct Kept {
     pub(super) state: Vec<StageState>,
     pub(super) parked: Vec<ParkedState>,
+    /// Pipelines that have delivered something, or have something to deliver.
+    pub(super) delivering: BTreeSet<String>,
     /// Sinks for which something waits.
     pub(super) waiting: Vec<(StageId, u64)>,
 }
@@ -196,6 +199,7 @@ pub(super) fn succession(after: &Outline, kept: &Kept, orphans: Orphans) -> Succ
     });
     let parked = |id: &&StageId| kept.parked.iter().any(|parked| parked.id == **id);
     Succession {
+        renamed: renamed(after, kept),
         park: park.map(|state| state.id.clone()).collect(),
         owners: after.owners.iter().filter(parked).cloned().collect(),
         heirs: heirs
@@ -204,6 +208,13 @@ pub(super) fn succession(after: &Outline, kept: &Kept, orphans: Orphans) -> Succ
             .cloned()
             .collect(),
     }
+}
+
+/// Pipelines whose deliveries go on under another name.
+fn renamed(after: &Outline, kept: &Kept) -> Vec<(Arc<str>, Arc<str>)> {
+    let is_gone =
+        |from: &str| !after.pipelines.contains_key(from) && kept.delivering.contains(from);
+    after.renamed.iter().filter(|(from, _)| is_gone(from)).cloned().collect()
 }
 
 /// Who takes over from whom; a stage that runs itself leaves nothing.

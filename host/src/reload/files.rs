@@ -263,6 +263,7 @@ impl Tapline {
             Ok(Kept {
                 state: store.stages_with_state()?,
                 parked: store.parked_state()?,
+                delivering: store.pipelines_with_deliveries()?,
                 waiting: waiting.iter().map(|(sink, count)| (stage(sink), *count)).collect(),
             })
         })

@@ -324,6 +324,8 @@ impl Tapline {
                 let _finished = tokio::task::spawn_blocking(move || shard.stop()).await;
             }
         }
+        let renamed: Vec<_> = succession.renamed.iter().map(|(from, _)| from.clone()).collect();
+        self.delivery.leave(&renamed).await;
         for plan in plans {
             let name = plan.file.name.clone();
             let (plan, heir) = (plan.clone(), succession.of(&name));

@@ -1,6 +1,6 @@
 //! From options to a running whole.
 
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -102,6 +102,7 @@ impl Tapline {
                 ),
             }
         }
+        tokio::spawn(forget_parked(Arc::downgrade(&tapline)));
         let config = tapline.config();
         tracing::info!(
             event = "started",
@@ -141,6 +142,26 @@ impl Tapline {
             let what = format!("checking the configuration failed: {error}");
             Err(vec![Problem::of("configuration", what, "see the log, and report it")])
         })
+    }
+}
+
+/// How often parked state is looked through for what is too old.
+const FORGET: Duration = Duration::from_secs(3600);
+
+/// Forgets state that has been parked for too long, for as long as there is a Tapline.
+async fn forget_parked(tapline: Weak<Tapline>) {
+    loop {
+        tokio::time::sleep(FORGET).await;
+        let Some(store) = tapline.upgrade().map(|tapline| tapline.store.clone()) else { return };
+        match blocking(move || store.forget_parked(clock::now())).await {
+            Ok(0) => {}
+            Ok(keys) => tracing::info!(event = "parked_state_forgotten", keys, "7 days are over"),
+            Err(error) => tracing::warn!(
+                event = "parked_state_not_forgotten",
+                error = &error as &dyn std::error::Error,
+                "it is tried again in an hour"
+            ),
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 //!
 //! Invariant: state that nobody owns any more is parked, not deleted, for [`PARKED_MS`].
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
 use super::Store;
 use super::apply::{signed, unsigned};
+use super::commit::SinkId;
 use super::error::StoreError;
 use crate::message::Timestamp;
 
@@ -66,12 +68,17 @@ pub struct Succession {
     pub heirs: Vec<(StageId, StageId)>,
     /// Stages that are gone.
     pub park: Vec<StageId>,
+    /// Pipelines with another name, from and to: what waits for their sinks, the numbers of
+    /// their deliveries and what they know of redelivered messages go on under the new one.
+    /// Nobody may deliver from the old one meanwhile.
+    pub renamed: Vec<(Arc<str>, Arc<str>)>,
 }
 
 impl Succession {
     /// Whether nothing changes hands.
     pub fn is_empty(&self) -> bool {
-        self.owners.is_empty() && self.heirs.is_empty() && self.park.is_empty()
+        let Self { owners, heirs, park, renamed } = self;
+        owners.is_empty() && heirs.is_empty() && park.is_empty() && renamed.is_empty()
     }
 
     /// What stages of `pipeline` get.
@@ -82,6 +89,7 @@ impl Succession {
             owners: self.owners.iter().filter(|id| is_of(id)).cloned().collect(),
             heirs: self.heirs.iter().filter(|(_, to)| is_of(to)).cloned().collect(),
             park: Vec::new(),
+            renamed: self.renamed.iter().filter(|(_, to)| **to == *pipeline).cloned().collect(),
         }
     }
 }
@@ -117,6 +125,18 @@ impl Store {
         })
     }
 
+    /// Pipelines that have delivered something, or have something to deliver.
+    pub fn pipelines_with_deliveries(&self) -> Result<BTreeSet<String>, StoreError> {
+        self.read(|connection| {
+            let mut pipelines = connection.prepare_cached(
+                "SELECT DISTINCT pipeline FROM stages WHERE id IN (SELECT sink FROM seqs) \
+                 OR id IN (SELECT sink FROM outbox)",
+            )?;
+            let rows = pipelines.query_map([], |row| row.get(0))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
     /// Stages whose state is parked, by name.
     pub fn parked_state(&self) -> Result<Vec<ParkedState>, StoreError> {
         self.read(|connection| {
@@ -144,7 +164,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Succeeded, StoreError> {
         let succession = succession.clone();
-        self.call(move |connection| {
+        let (succeeded, moved) = self.call(move |connection| {
             expire(connection, now)?;
             let mut succeeded = Succeeded::default();
             for owner in &succession.owners {
@@ -158,8 +178,16 @@ impl Store {
             for stage in &succession.park {
                 succeeded.parked += park(connection, stage, now)?;
             }
-            Ok(succeeded)
-        })
+            let mut moved = Vec::new();
+            for (from, to) in &succession.renamed {
+                moved.extend(rename(connection, from, to)?);
+            }
+            Ok((succeeded, moved))
+        })?;
+        for queue in &moved {
+            self.inner.shared.move_waiting(&queue.from, &queue.to, queue.waiting);
+        }
+        Ok(succeeded)
     }
 
     /// Forgets what has been parked for longer than [`PARKED_MS`]. Returns the number of keys.
@@ -231,6 +259,51 @@ fn park(connection: &Connection, stage: &StageId, now: Timestamp) -> rusqlite::R
         params![pipeline, name],
     )?;
     Ok(count(parked))
+}
+
+/// What waited for one sink and waits for another now.
+struct Queue {
+    from: SinkId,
+    to: SinkId,
+    waiting: u64,
+}
+
+fn rename(connection: &Connection, from: &str, to: &str) -> rusqlite::Result<Vec<Queue>> {
+    connection
+        .execute("UPDATE OR IGNORE links SET pipeline = ?2 WHERE pipeline = ?1", [from, to])?;
+    let mut sinks = connection.prepare(
+        "SELECT id, stage FROM stages WHERE pipeline = ?1 \
+         AND (id IN (SELECT sink FROM seqs) OR id IN (SELECT sink FROM outbox))",
+    )?;
+    let sinks: Vec<(i64, String)> = sinks
+        .query_map([from], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<_>>()?;
+    let mut moved = Vec::new();
+    for (old, name) in sinks {
+        let heir = StageId::new(to, name.as_str());
+        add_stage(connection, &heir)?;
+        let new: i64 = connection.query_row(
+            "SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2",
+            [to, &name],
+            |row| row.get(0),
+        )?;
+        connection.execute(
+            "INSERT INTO seqs (sink, key, seq) SELECT ?2, key, seq FROM seqs WHERE sink = ?1 \
+             ON CONFLICT (sink, key) DO UPDATE SET seq = MAX(seq, excluded.seq)",
+            [old, new],
+        )?;
+        connection.execute("DELETE FROM seqs WHERE sink = ?1", [old])?;
+        let waiting = connection
+            .execute("UPDATE OR IGNORE outbox SET sink = ?2 WHERE sink = ?1", [old, new])?;
+        connection
+            .execute("UPDATE OR IGNORE delivered SET sink = ?2 WHERE sink = ?1", [old, new])?;
+        moved.push(Queue {
+            from: SinkId::new(from, name.as_str()),
+            to: SinkId::new(to, name.as_str()),
+            waiting: count(waiting),
+        });
+    }
+    Ok(moved)
 }
 
 fn count(rows: usize) -> u64 {

@@ -148,6 +148,19 @@ impl Shared {
         *dead = dead.saturating_add_signed(tally.dead);
     }
 
+    /// Counts what waited for one sink to another, and wakes that one.
+    pub(super) fn move_waiting(&self, from: &SinkId, to: &SinkId, waiting: u64) {
+        let mut sinks = lock(&self.sinks);
+        if let Some(SinkCount { flow, .. }) = sinks.get_mut(from) {
+            flow.queued = flow.queued.saturating_sub(waiting);
+            flow.waiting = flow.waiting.saturating_sub(waiting);
+        }
+        let count = sinks.entry(to.clone()).or_default();
+        count.flow.queued += waiting;
+        count.flow.waiting += waiting;
+        count.newest.send_modify(|_| {});
+    }
+
     /// Wakes the sinks that have something new.
     pub(super) fn announce(&self, tally: &Tally) {
         let sinks = lock(&self.sinks);

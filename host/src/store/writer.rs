@@ -163,6 +163,8 @@ impl Writer {
                 }
                 Work::Call(call, _) => {
                     call(&transaction)?;
+                    // It may have given names to other numbers.
+                    self.numbers.undo();
                     Committed::default()
                 }
                 Work::End => Committed::default(),

@@ -28,6 +28,8 @@ pub(in crate::reload) struct Outline {
     /// What `state_from` says: from, to.
     pub(super) heirs: Vec<(StageId, StageId)>,
     pub(super) sinks: BTreeSet<StageId>,
+    /// What `state_from` of pipelines says: from, to.
+    pub(super) renamed: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// Something with a name of its own.
@@ -224,6 +226,8 @@ impl Outline {
             }
             self.owners.insert(id(name));
         }
+        let before = file.state_from.iter().map(|from| (from.clone(), file.name.clone()));
+        self.renamed.extend(before);
         self.sinks.extend(file.sinks.iter().map(|sink| id(&sink.stage.name)));
     }
 }

@@ -219,6 +219,7 @@ fn a_whole_plan_reads_like_this() {
             since: Timestamp(5),
         }],
         waiting: vec![(StageId::new("workshop", "odoo"), 4)],
+        delivering: BTreeSet::from(["workshop".to_owned()]),
     };
     let changes = Changes::between(&before.outline(), &after.outline(), &kept);
     let expected = "\

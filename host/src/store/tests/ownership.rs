@@ -80,7 +80,7 @@ fn parked_state_goes_to_an_heir_too() {
     let rename = Succession {
         owners: vec![id("new")],
         heirs: vec![(id("old"), id("new"))],
-        park: Vec::new(),
+        ..Succession::default()
     };
     assert_eq!(store.succeed(&rename, NOW).unwrap().inherited, 1);
     assert_eq!(kept(&store), ["new: a = a of old"]);
@@ -110,4 +110,27 @@ fn a_database_of_format_1_gets_its_journal_from_the_revisions_it_has() {
     let journal = open(dir.path()).journal(10, None).unwrap();
     let seen: Vec<_> = journal.iter().map(|e| (e.rev, e.change.devices)).collect();
     assert_eq!(seen, [(Some(2), 0), (Some(1), 2)]);
+}
+
+#[test]
+fn a_renamed_pipeline_goes_on_with_what_waits_and_with_its_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    commit(
+        &store,
+        Commit { outbox: vec![delivery(1, "a"), delivery(2, "a")], ..Commit::default() },
+    );
+    assert_eq!(store.pipelines_with_deliveries().unwrap(), ["workshop".to_owned()].into());
+    let renamed = vec![("workshop".into(), "hall".into())];
+    store.succeed(&Succession { renamed, ..Succession::default() }, NOW).unwrap();
+    assert_eq!(store.pipelines_with_deliveries().unwrap(), ["hall".to_owned()].into());
+    let hall = SinkId::new("hall", "odoo");
+    assert_eq!((store.outbox_count(&sink()), store.outbox_count(&hall)), (0, 2));
+    let next = NewDelivery { sink: hall.clone(), ..delivery(3, "a") };
+    commit(&store, Commit { outbox: vec![next], ..Commit::default() });
+    let rows = store.outbox_rows(&hall, &[RowId(1), RowId(2), RowId(3)]).unwrap().waiting;
+    assert_eq!(rows.iter().map(|one| one.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    // The old name may be taken again, by another pipeline.
+    commit(&store, Commit { outbox: vec![delivery(4, "a")], ..Commit::default() });
+    assert_eq!((store.outbox_count(&sink()), store.outbox_count(&hall)), (1, 3));
 }
