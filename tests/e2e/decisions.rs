@@ -137,6 +137,16 @@ async fn a_renamed_stage_waits_until_it_says_where_its_state_comes_from() {
 }
 
 #[tokio::test]
+async fn a_stage_that_was_renamed_while_nobody_ran_goes_on_with_its_state() {
+    let mut hall = Hall::at_work("auto").await;
+    hall.tapline.terminate().await;
+    hall.write("pipelines/hall.toml", &pipeline("\"sessions\"\nstate_from = \"session\""));
+    hall.tapline.start_again().await;
+    hall.tapline.subscribed(2).await;
+    hall.finish().await;
+}
+
+#[tokio::test]
 async fn a_renamed_pipeline_goes_on_with_the_state_of_the_old() {
     let hall = Hall::at_work("confirm").await;
     hall.remove("pipelines/hall.toml");
@@ -151,7 +161,7 @@ async fn a_renamed_pipeline_goes_on_with_the_state_of_the_old() {
 
 #[tokio::test]
 async fn a_pipeline_that_is_gone_runs_on_until_somebody_agrees_and_can_come_back() {
-    let mut hall = Hall::at_work("confirm").await;
+    let hall = Hall::at_work("confirm").await;
     hall.remove("pipelines/hall.toml");
     let refused = hall.reload(4, &[]).await;
     assert!(refused.contains("1 key of `hall/session`"), "{refused}");
@@ -160,8 +170,6 @@ async fn a_pipeline_that_is_gone_runs_on_until_somebody_agrees_and_can_come_back
     assert!(dropped.starts_with("- pipeline hall"), "{dropped}");
     assert!(hall.tapline.health().await["pipelines"].as_object().is_some_and(|p| p.is_empty()));
 
-    hall.tapline.terminate().await;
-    hall.tapline.start_again().await;
     hall.write("pipelines/hall.toml", &pipeline("\"session\""));
     let plan = hall.reload(1, &["--plan"]).await;
     assert!(plan.contains("+ state of hall/session: 1 key come back"), "{plan}");

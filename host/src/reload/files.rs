@@ -15,7 +15,7 @@ use super::prepare::{Inputs, Prepared};
 use super::start::blocking;
 use crate::config::Problem;
 use crate::config::pipeline::Check;
-use crate::store::{self, StageId, StoreError};
+use crate::store::{self, StageId, StoreError, Succession};
 use crate::telemetry::clock;
 
 /// What of the files is not in force.
@@ -131,6 +131,9 @@ impl Tapline {
         }
         let begun = clock::now();
         self.apply(prepared).await;
+        if changes.is_empty() {
+            return Ok(Reloaded { changes, waiting, broken });
+        }
         let what = changes.in_short();
         tracing::info!(
             event = "files_applied",
@@ -200,8 +203,27 @@ impl Tapline {
             Consent::DropState => Orphans::Park,
             Consent::Nothing | Consent::Reload => Orphans::Keep,
         };
-        prepared.succession = changes::succession(&outline(&prepared), &kept, orphans);
+        let mut succession = changes::succession(&outline(&prepared), &kept, orphans);
+        if !prepared.broken.is_empty() {
+            // What has no owner may belong to what cannot run yet.
+            let lost: Vec<_> = changes.would_orphan().collect();
+            succession.park.retain(|id| {
+                lost.iter().any(|o| *o.pipeline == *id.pipeline && *o.stage == *id.stage)
+            });
+        }
+        prepared.succession = succession;
         Ok(Candidate { inputs, prepared, changes, pending, waits_whole })
+    }
+
+    /// What a start means for state: what comes back or has another name is taken up, and
+    /// nothing is set aside.
+    pub(super) async fn succession_at_start(
+        &self,
+        prepared: &Prepared,
+    ) -> Result<Succession, StoreError> {
+        let after = Outline::of(&prepared.config, &prepared.plans);
+        let succession = changes::succession(&after, &self.kept().await?, Orphans::Keep);
+        Ok(Succession { park: Vec::new(), ..succession })
     }
 
     /// Prepares `wanted`, with the files in `held`, and those that turn out to be wrong, as

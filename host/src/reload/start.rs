@@ -76,7 +76,8 @@ impl Tapline {
             started: Instant::now(),
         });
         let prepared = tapline.prepare(kept.pushed, kept.updated).await;
-        let prepared = prepared.map_err(StartError::Config)?;
+        let mut prepared = prepared.map_err(StartError::Config)?;
+        prepared.succession = tapline.succession_at_start(&prepared).await?;
         for problem in &prepared.problems {
             tracing::error!(event = "config_problem", problem = %problem, "this part does not run");
         }
