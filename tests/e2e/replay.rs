@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tapline::config::Problem;
-use tapline::reload::Tapline;
+use tapline::reload::{Chosen, Tapline};
 use tapline::replay::cases::{Case, Surroundings, Verdict, find};
 use tapline::replay::{BATCH, Fault, Options, Recording, Summary, Talk, replay};
+use tapline::store::LetterFilter;
 use tapline_tests::{
     Bench, COURSE, Machine, Mosquitto, PATIENCE, Publisher, compiled_modules, document, eventually,
     project, shipped_modules, write,
@@ -236,6 +237,15 @@ async fn a_recording_replays_to_the_bytes_that_were_live() {
     devices.publish(lathe, "{\"id\":0,\"apower\":80}", 0, false).await;
     // The clock begins its session and ends it.
     read_until(&mut recording, &mut text, &["{\"wake\"", "apower\\\":80"]).await;
+    // What was broken goes through once more, with the same outcome.
+    eventually("the letter is replayed", || async {
+        let chosen = Chosen::Matching { filter: LetterFilter::default(), after: 0, up_to: None };
+        let turned = tapline.replay_letters(chosen, false, "test").await.map_err(|e| e.to_string());
+        let turned = turned?;
+        if turned.failed.len() == 1 { Ok(()) } else { Err(format!("{turned:?}")) }
+    })
+    .await;
+    read_until(&mut recording, &mut text, &["\"letter\":"]).await;
     let started = text.len();
     let mut rest = String::new();
     read_until(&mut recording, &mut rest, &["{\"wake\""]).await;

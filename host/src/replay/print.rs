@@ -279,6 +279,32 @@ mod tests {
     }
 
     #[test]
+    fn a_publication_is_text_or_base64() {
+        let of = |payload: &[u8], broker: Option<&str>| {
+            let mut bytes = Vec::new();
+            begin(&mut bytes, "publication", "commands");
+            let publication = Publication {
+                broker: broker.map(str::to_owned),
+                topic: "command/\"a\"".to_owned(),
+                payload: payload.to_vec(),
+                qos: 1,
+                retain: false,
+                properties: crate::message::Properties::default(),
+            };
+            write_publication(&mut bytes, &publication);
+            bytes.push(b'}');
+            serde_json::from_slice::<serde_json::Value>(&bytes).expect("a JSON object")
+        };
+        let expected = serde_json::json!({
+            "item": "publication", "stage": "commands", "topic": "command/\"a\"",
+            "payload": "st\"op", "qos": 1, "retain": false,
+        });
+        assert_eq!(of(b"st\"op", None), expected);
+        let other = of(b"\xff", Some("hall"));
+        assert_eq!((&other["payload_base64"], &other["broker"]), (&"/w==".into(), &"hall".into()));
+    }
+
+    #[test]
     fn wake_ups_come_by_key_before_inputs_of_the_same_time() {
         let of = |at, cause: Cause<'_>, rank| {
             let mut bytes = Vec::new();

@@ -289,3 +289,33 @@ impl Observer for Recorder {
         self.filled.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_is_too_slow_gets_an_end_in_place_of_a_hole() {
+        let recorder = Recorder::new("workshop".into(), 10, None);
+        recorder.lock().push(b"12345\n".to_vec());
+        recorder.lock().push(b"67890\n".to_vec());
+        assert_eq!(recorder.next().await.as_deref(), Some(&b"12345\n"[..]));
+        let end = recorder.next().await.expect("it says why it ends");
+        let end = String::from_utf8_lossy(&end).into_owned();
+        assert!(end.starts_with("{\"end\":{\"reason\":\"too-slow\""), "{end}");
+        assert_eq!(recorder.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_keeps_up_is_never_ended() {
+        let recorder = Recorder::new("workshop".into(), 10, None);
+        for _ in 0..100 {
+            recorder.lock().push(b"12345\n".to_vec());
+            assert_eq!(recorder.next().await.as_deref(), Some(&b"12345\n"[..]));
+        }
+        recorder.end();
+        let end = recorder.next().await.expect("it says why it ends");
+        assert!(end.starts_with(b"{\"end\":{\"reason\":\"stopped\""));
+        assert_eq!(recorder.next().await, None);
+    }
+}

@@ -99,5 +99,5 @@ fn lines_are_numbered_as_in_an_editor_and_blank_ones_left_out() {
     }
     let expected = [(1, "one"), (4, "four"), (5, "five")];
     assert_eq!(found, expected.map(|(number, text)| (number, text.to_owned())));
-    assert_eq!(lines.bytes(), 20);
+    assert_eq!(lines.bytes(), 19);
 }
