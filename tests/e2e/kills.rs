@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tapline::stand_in::ReceivedEvent;
 use tapline_tests::{Bench, COURSE, Machine, Publisher, document, eventually};
 use tokio::sync::Semaphore;
 
@@ -35,15 +34,6 @@ async fn bench(machines: &[Machine]) -> Bench {
     let bench = Bench::with(|setup| setup.env("MQTT_CLIENT_ID", "kill-rounds")).await;
     bench.tapline.take(&machines.iter().collect::<Vec<_>>()).await;
     bench
-}
-
-/// Everything of a machine's events but the message at which each was noticed.
-fn account(bench: &Bench, machine: &Machine) -> Vec<ReceivedEvent> {
-    let mut events = bench.odoo.of(machine);
-    for event in &mut events {
-        event.rest.remove("mqtt");
-    }
-    events
 }
 
 async fn settled(bench: &Bench, machines: &[Machine], rounds: usize) {
@@ -103,7 +93,7 @@ async fn power_cuts_at_random_lose_nothing_double_nothing_and_change_no_session(
 
     killed.odoo.is_in_order();
     for machine in machines.iter() {
-        let (with, without) = (account(&killed, machine), account(&undisturbed, machine));
+        let (with, without) = (killed.odoo.account(machine), undisturbed.odoo.account(machine));
         assert_eq!(without.len(), 2 * rounds, "{}", machine.id());
         for (with, without) in with.iter().zip(&without) {
             assert_eq!(with, without);

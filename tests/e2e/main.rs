@@ -21,6 +21,7 @@ mod publish;
 mod push;
 mod reachability;
 mod replay;
+mod reload_load;
 mod restarts;
 mod revisions;
 mod sites;

@@ -97,6 +97,15 @@ impl Odoo {
         events
     }
 
+    /// Everything of a machine's events but the message at which each was noticed.
+    pub fn account(&self, machine: &Machine) -> Vec<ReceivedEvent> {
+        let mut events = self.of(machine);
+        for event in &mut events {
+            event.rest.remove("mqtt");
+        }
+        events
+    }
+
     /// Waits until a machine's events are these, in this order; more than these is wrong at once.
     pub async fn kinds(&self, machine: &Machine, expected: &[&str]) -> Vec<ReceivedEvent> {
         let what = format!("{} sends {expected:?}", machine.id());

@@ -9,6 +9,7 @@
 mod authority;
 mod bench;
 mod listener;
+mod load;
 mod machine;
 mod mosquitto;
 mod places;
@@ -21,6 +22,7 @@ mod wait;
 pub use authority::Authority;
 pub use bench::{Bench, COURSE, Odoo};
 pub use listener::{Heard, Listener};
+pub use load::Load;
 pub use machine::{Machine, document};
 pub use mosquitto::Mosquitto;
 pub use places::{compiled_modules, fixtures, free_port, project, shipped_modules};

@@ -1,0 +1,121 @@
+//! Modules and pipeline files that are replaced all the time while messages stream in: what
+//! arrives is what would have arrived without.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tapline_tests::{
+    Bench, COURSE, Load, Machine, Setup, copy_of_shipped, document, shipped_modules,
+};
+
+const MACHINES: usize = 20;
+/// Courses of each machine.
+const ROUNDS: usize = 150;
+const RATE: u32 = 5000;
+const EVERY: Duration = Duration::from_millis(100);
+
+fn messages(machines: &[Machine]) -> impl Iterator<Item = (String, Vec<u8>)> {
+    (0..ROUNDS).flat_map(move |round| {
+        COURSE.into_iter().flat_map(move |(second, power)| {
+            let at = (round * 100) as f64 + second;
+            machines.iter().map(move |machine| (machine.topic(), machine.report(at, power)))
+        })
+    })
+}
+
+fn site(setup: Setup) -> Setup {
+    let module = std::fs::read(shipped_modules().join("session.wasm")).expect("it was built");
+    setup
+        .env("MQTT_CLIENT_ID", "reload-load")
+        .env("LOG_LEVEL", "info")
+        .site("tapline.toml", "format = 1\n")
+        .site("pipelines/workshop.toml", &copy_of_shipped("workshop"))
+        .site_bytes("modules/session.wasm", module)
+}
+
+/// The module with one more custom section: the same code under another hash.
+fn numbered(module: &[u8], number: u32) -> Vec<u8> {
+    let mut bytes = module.to_vec();
+    // Section 0: its length, the length of its name, name and content.
+    bytes.extend([0, 9, 4]);
+    bytes.extend(b"time");
+    bytes.extend(number.to_le_bytes());
+    bytes
+}
+
+/// Beside it and then in its place, as careful editors and deployments do.
+fn replace(path: &Path, content: &[u8]) {
+    let fresh = path.with_extension("fresh");
+    std::fs::write(&fresh, content).expect("scratch is writable");
+    std::fs::rename(&fresh, path).expect("scratch is writable");
+}
+
+async fn account(
+    bench: &Bench,
+    machines: &[Machine],
+) -> Vec<Vec<tapline::stand_in::ReceivedEvent>> {
+    bench.settle_beside(document(&machines.iter().collect::<Vec<_>>())).await;
+    machines.iter().map(|machine| bench.odoo.account(machine)).collect()
+}
+
+async fn stream(bench: &Bench, machines: &Arc<[Machine]>) -> u64 {
+    let (port, machines) = (bench.broker.port(), machines.clone());
+    let load = tokio::task::spawn_blocking(move || {
+        Load::connect(port)?.publish(messages(&machines), RATE)
+    });
+    load.await.expect("it ends").expect("the broker takes everything")
+}
+
+#[tokio::test]
+async fn files_that_are_replaced_under_load_lose_nothing_and_change_nothing() {
+    let back = (ROUNDS * 100 + 3600) as u64;
+    let machines: Arc<[Machine]> =
+        (0..MACHINES).map(|n| Machine::new(&format!("machine-{n}")).beginning(back)).collect();
+    let all: Vec<_> = machines.iter().collect();
+
+    let undisturbed = Bench::with(site).await;
+    undisturbed.tapline.take(&all).await;
+    stream(&undisturbed, &machines).await;
+    let expected = account(&undisturbed, &machines).await;
+    undisturbed.odoo.is_content();
+
+    let bench = Bench::with(site).await;
+    bench.tapline.take(&all).await;
+    let (stop, place) = (Arc::new(AtomicBool::new(false)), bench.tapline.dir().join("site"));
+    let replacing = tokio::spawn({
+        let stop = stop.clone();
+        async move {
+            let module = std::fs::read(shipped_modules().join("session.wasm")).expect("built");
+            let pipeline = copy_of_shipped("workshop");
+            let mut number = 0;
+            while !stop.load(Ordering::Relaxed) {
+                number += 1;
+                replace(&place.join("modules/session.wasm"), &numbered(&module, number));
+                // Another text, and a batch that is another by one.
+                let text = pipeline.replace("max = 100", &format!("max = {}", 99 + number % 2));
+                assert_ne!(text, pipeline.replace("max = 100", "max = 98"));
+                let text = format!("{text}\n# {number}\n");
+                replace(&place.join("pipelines/workshop.toml"), text.as_bytes());
+                tokio::time::sleep(EVERY).await;
+            }
+            number
+        }
+    });
+    let sent = stream(&bench, &machines).await;
+    stop.store(true, Ordering::Relaxed);
+    let replaced = replacing.await.expect("the files can be written");
+    let found = account(&bench, &machines).await;
+
+    bench.odoo.is_content();
+    for (machine, (found, expected)) in machines.iter().zip(found.iter().zip(&expected)) {
+        assert_eq!(expected.len(), 2 * ROUNDS, "{}", machine.id());
+        assert_eq!(found, expected, "{}", machine.id());
+    }
+    let taken_up = bench.tapline.logged("files_applied").len();
+    assert!(taken_up > 2, "only {taken_up} of {replaced} replacements were seen at all");
+    let health = bench.tapline.health().await;
+    assert_eq!(health["problems"], serde_json::Value::Null, "{health}");
+    println!("{sent} messages, files replaced {replaced} times, taken up {taken_up} times");
+}
