@@ -9,6 +9,7 @@ use std::time::Duration;
 use tapline_tests::{
     Bench, COURSE, Load, Machine, Setup, copy_of_shipped, document, shipped_modules,
 };
+use tokio::task::JoinHandle;
 
 const MACHINES: usize = 20;
 /// Courses of each machine.
@@ -25,7 +26,8 @@ fn messages(machines: &[Machine]) -> impl Iterator<Item = (String, Vec<u8>)> {
     })
 }
 
-fn site(setup: Setup) -> Setup {
+/// A site with a pipeline and a module of its own.
+pub(super) fn site(setup: Setup) -> Setup {
     let module = std::fs::read(shipped_modules().join("session.wasm")).expect("it was built");
     setup
         .env("MQTT_CLIENT_ID", "reload-load")
@@ -50,6 +52,41 @@ fn replace(path: &Path, content: &[u8]) {
     let fresh = path.with_extension("fresh");
     std::fs::write(&fresh, content).expect("scratch is writable");
     std::fs::rename(&fresh, path).expect("scratch is writable");
+}
+
+/// A task that replaces the site's pipeline and module all the time.
+pub(super) struct Replacing {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<u32>,
+}
+
+impl Replacing {
+    pub(super) fn start(dir: &Path) -> Self {
+        let (stop, place) = (Arc::new(AtomicBool::new(false)), dir.join("site"));
+        let stopped = stop.clone();
+        let task = tokio::spawn(async move {
+            let module = std::fs::read(shipped_modules().join("session.wasm")).expect("built");
+            let pipeline = copy_of_shipped("workshop");
+            let mut number = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                number += 1;
+                replace(&place.join("modules/session.wasm"), &numbered(&module, number));
+                // Another text, and every other time a batch that is another by one.
+                let text = pipeline.replace("max = 100", &format!("max = {}", 99 + number % 2));
+                let text = format!("{text}\n# {number}\n");
+                replace(&place.join("pipelines/workshop.toml"), text.as_bytes());
+                tokio::time::sleep(EVERY).await;
+            }
+            number
+        });
+        Self { stop, task }
+    }
+
+    /// How often they were replaced.
+    pub(super) async fn stop(self) -> u32 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.expect("the files can be written")
+    }
 }
 
 async fn account(
@@ -83,29 +120,9 @@ async fn files_that_are_replaced_under_load_lose_nothing_and_change_nothing() {
 
     let bench = Bench::with(site).await;
     bench.tapline.take(&all).await;
-    let (stop, place) = (Arc::new(AtomicBool::new(false)), bench.tapline.dir().join("site"));
-    let replacing = tokio::spawn({
-        let stop = stop.clone();
-        async move {
-            let module = std::fs::read(shipped_modules().join("session.wasm")).expect("built");
-            let pipeline = copy_of_shipped("workshop");
-            let mut number = 0;
-            while !stop.load(Ordering::Relaxed) {
-                number += 1;
-                replace(&place.join("modules/session.wasm"), &numbered(&module, number));
-                // Another text, and a batch that is another by one.
-                let text = pipeline.replace("max = 100", &format!("max = {}", 99 + number % 2));
-                assert_ne!(text, pipeline.replace("max = 100", "max = 98"));
-                let text = format!("{text}\n# {number}\n");
-                replace(&place.join("pipelines/workshop.toml"), text.as_bytes());
-                tokio::time::sleep(EVERY).await;
-            }
-            number
-        }
-    });
+    let replacing = Replacing::start(bench.tapline.dir());
     let sent = stream(&bench, &machines).await;
-    stop.store(true, Ordering::Relaxed);
-    let replaced = replacing.await.expect("the files can be written");
+    let replaced = replacing.stop().await;
     let found = account(&bench, &machines).await;
 
     bench.odoo.is_content();

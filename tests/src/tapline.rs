@@ -208,6 +208,11 @@ impl Tapline {
         self.child = Some(command.spawn().expect("the program can be run"));
     }
 
+    /// The process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
+    }
+
     /// Ends it without a warning, as a power cut does.
     pub async fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");

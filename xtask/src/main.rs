@@ -1,8 +1,9 @@
-//! The project's own commands: `cargo xtask modules | test | demo`.
+//! The project's own commands: `cargo xtask modules | test | demo | bench`.
 //!
 //! Whatever they need and the machine lacks (a WebAssembly target, Mosquitto) is fetched
 //! below the target directory; nothing is installed into the system.
 
+mod bench;
 mod check;
 mod debian;
 mod demo;
@@ -41,6 +42,12 @@ enum Task {
     },
     /// Checks format, lints and dependencies and runs every test
     Test,
+    /// Measures an optimised program, and prints what was measured
+    Bench {
+        /// Only this; default: all, one after the other
+        #[arg(value_enum)]
+        subject: Option<bench::Subject>,
+    },
     /// Builds everything and shows it at work
     Demo {
         /// Passed on to `tapline demo`
@@ -63,6 +70,7 @@ fn run() -> Result<()> {
     let workspace = Workspace::find()?;
     match Cli::parse().task {
         Task::Modules { fixtures } => modules::build(&workspace, fixtures),
+        Task::Bench { subject } => bench::run(&workspace, subject),
         Task::Test => check::run(&workspace),
         Task::Demo { arguments } => demo::run(&workspace, &arguments),
     }

@@ -1,0 +1,217 @@
+//! How fast it is. Nothing here is asserted but that the work was done: `cargo xtask bench` runs
+//! it with an optimised program and prints what was measured, and how.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tapline_tests::{Bench, COURSE, Load, Machine, Mosquitto, Odoo, Tapline, document};
+
+use super::reload_load::{Replacing, site};
+
+fn machines(count: usize, back: u64) -> Arc<[Machine]> {
+    (0..count).map(|n| Machine::new(&format!("m{n}")).beginning(back)).collect()
+}
+
+fn reports(machines: Arc<[Machine]>, rounds: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
+    (0..rounds).flat_map(move |round| {
+        let machines = machines.clone();
+        COURSE.into_iter().flat_map(move |(second, power)| {
+            let (at, machines) = ((round * 100) as f64 + second, machines.clone());
+            (0..machines.len()).map(move |n| (machines[n].topic(), machines[n].report(at, power)))
+        })
+    })
+}
+
+async fn committed(tapline: &Tapline) -> u64 {
+    tapline.health().await["pipelines"]["workshop"]["committed"].as_u64().unwrap_or_default()
+}
+
+/// Far longer than anything here takes on a slow machine.
+const LIMIT: Duration = Duration::from_secs(600);
+
+async fn until_committed(tapline: &Tapline, count: u64) {
+    let begun = Instant::now();
+    while committed(tapline).await < count {
+        assert!(begun.elapsed() < LIMIT, "{} of {count} committed", committed(tapline).await);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Processor seconds of a process so far, and its resident memory in MB.
+fn usage(process: u32) -> (f64, f64) {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{process}/{file}"));
+    let stat = read("stat").unwrap_or_default();
+    // The name may hold anything but the last bracket; times are the 12th and 13th after it.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split(' ').collect();
+    let ticks = |at: usize| fields.get(at).and_then(|f| f.parse::<f64>().ok()).unwrap_or_default();
+    let status = read("status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    let kilobytes: f64 =
+        line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or_default();
+    ((ticks(12) + ticks(13)) / 100.0, kilobytes / 1000.0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures; cargo xtask bench"]
+async fn throughput() {
+    for devices in [1, 100, 1000] {
+        let rounds = 60_000 / (devices * COURSE.len());
+        let all = machines(devices, (rounds * 100 + 3600) as u64);
+        let config = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n\
+                      max_inflight_messages 1000\nlog_type none\n";
+        let broker = Mosquitto::with(config, &[]).await;
+        let odoo = Odoo::start().await;
+        let setup = tapline_tests::Setup::s3(&broker, &odoo.0).env("LOG_LEVEL", "warn");
+        let mut tapline = setup.start().await;
+        tapline.push(&document(&all.iter().collect::<Vec<_>>())).await;
+        tapline.subscribed(2 * devices as u64).await;
+        // The broker queues while nobody is there, so no publisher is in the way.
+        tapline.terminate().await;
+        let (port, published) = (broker.port(), all.clone());
+        let sent = tokio::task::spawn_blocking(move || {
+            Load::connect(port)?.publish(reports(published, rounds), 1_000_000)
+        });
+        let sent = sent.await.expect("it ends").expect("the broker queues everything");
+        tapline.start_again().await;
+        let process = tapline.process().expect("it runs");
+        let (begun, (before, _)) = (Instant::now(), usage(process));
+        until_committed(&tapline, sent).await;
+        let (took, (after, memory)) = (begun.elapsed().as_secs_f64(), usage(process));
+        println!(
+            "throughput: {devices} device(s), {sent} QoS 1 messages queued by Mosquitto: {:.0} \
+             messages/s, {:.1} µs of processor time a message, {memory:.0} MB resident",
+            sent as f64 / took,
+            (after - before) * 1e6 / sent as f64,
+        );
+    }
+}
+
+/// The longest time in which no message was committed, looked at every few milliseconds.
+async fn longest_gap(tapline: &Tapline, stop: &AtomicBool) -> Duration {
+    let (mut last, mut since, mut longest) = (0, Instant::now(), Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let now = committed(tapline).await;
+        if now != last {
+            if last != 0 {
+                longest = longest.max(since.elapsed());
+            }
+            (last, since) = (now, Instant::now());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    longest
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures; cargo xtask bench"]
+async fn reload() {
+    const RATE: u32 = 5000;
+    for idle in [0, 100_000] {
+        let rounds = 110;
+        let working = machines(100, (rounds * 100 + 3600) as u64);
+        let bench = Bench::with(site).await;
+        let resting: Vec<Machine> = (0..idle).map(|n| Machine::new(&format!("i{n}"))).collect();
+        let all: Vec<_> = working.iter().chain(&resting).collect();
+        bench.tapline.push(&document(&all)).await;
+        let filters = 2 * all.len() as u64;
+        let begun = Instant::now();
+        while bench.tapline.health().await["subscriptions"] != filters {
+            assert!(begun.elapsed() < LIMIT, "{filters} filters are not subscribed");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        // One report each, so that each has a state that is kept.
+        let port = bench.broker.port();
+        let first: Vec<_> =
+            resting.iter().map(|machine| (machine.topic(), machine.report(0.0, 100.0))).collect();
+        let sent = tokio::task::spawn_blocking(move || {
+            Load::connect(port)?.publish(first.into_iter(), RATE)
+        });
+        let sent = sent.await.expect("it ends").expect("the broker takes it");
+        until_committed(&bench.tapline, sent).await;
+        let mut gaps = Vec::new();
+        for replaced in [false, true] {
+            let stop = AtomicBool::new(false);
+            let begin = committed(&bench.tapline).await;
+            let replacing = replaced.then(|| Replacing::start(bench.tapline.dir()));
+            let offset = if replaced { rounds / 2 } else { 0 };
+            let published: Vec<_> = (offset..offset + rounds / 2)
+                .flat_map(|round| {
+                    let at = (round * 100) as f64;
+                    let working = &working;
+                    COURSE.into_iter().flat_map(move |(second, power)| {
+                        working.iter().map(move |m| (m.topic(), m.report(at + second, power)))
+                    })
+                })
+                .collect();
+            let load = tokio::task::spawn_blocking(move || {
+                Load::connect(port)?.publish(published.into_iter(), RATE)
+            });
+            let (longest, ()) = tokio::join!(longest_gap(&bench.tapline, &stop), async {
+                let sent = load.await.expect("it ends").expect("the broker takes it");
+                until_committed(&bench.tapline, begin + sent).await;
+                stop.store(true, Ordering::Relaxed);
+            });
+            let times = match replacing {
+                Some(replacing) => replacing.stop().await,
+                None => 0,
+            };
+            gaps.push((times, longest));
+        }
+        let applied = bench.tapline.logged("files_applied").len();
+        let (usual, (times, with)) = (gaps[0].1, gaps[1]);
+        println!(
+            "reload: {} devices, {RATE} messages/s asked for; longest gap between commits {usual:?} \
+             without, {with:?} while files were replaced {times} times (taken up {applied} times): \
+             {:.1} times as long",
+            all.len(),
+            with.as_secs_f64() / usual.as_secs_f64(),
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures; cargo xtask bench"]
+async fn replay() {
+    let rounds = 170;
+    let all = machines(1000, (rounds * 100 + 3600) as u64);
+    let tapline = tapline_tests::Setup::new().prepare();
+    let (input, devices) = (tapline.dir().join("day.jsonl"), tapline.dir().join("devices.json"));
+    let list = document(&all.iter().collect::<Vec<_>>()).to_string();
+    std::fs::write(&devices, list).expect("scratch is writable");
+    let mut file = BufWriter::new(File::create(&input).expect("scratch is writable"));
+    let mut lines = 0u64;
+    for round in 0..rounds {
+        for (second, power) in COURSE {
+            let at = (round * 100) as f64 + second;
+            for machine in all.iter() {
+                let payload = String::from_utf8(machine.report(at, power)).expect("JSON");
+                let line: Value = json!({
+                    "topic": machine.topic(), "payload": payload,
+                    "received_at": machine.time(at).0, "qos": 1,
+                });
+                writeln!(file, "{line}").expect("scratch is writable");
+                lines += 1;
+            }
+        }
+    }
+    file.flush().expect("scratch is writable");
+    let begun = Instant::now();
+    let arguments = ["replay", "workshop", "--input", "day.jsonl", "--devices", "devices.json"];
+    let mut command = tapline.command(&arguments);
+    let output = File::create(tapline.dir().join("out.jsonl")).expect("scratch is writable");
+    let status = command.stdout(output).status().await.expect("the program can be run");
+    assert!(status.success(), "{status}");
+    let took = begun.elapsed().as_secs_f64();
+    let size = std::fs::metadata(&input).expect("it is there").len();
+    println!(
+        "replay: {lines} messages of {} devices ({} MB) in {took:.1} s with the start: {:.0} \
+         messages/s",
+        all.len(),
+        size / 1_000_000,
+        lines as f64 / took
+    );
+}
