@@ -12,6 +12,7 @@ mod dead_letters;
 mod decisions;
 mod floods;
 mod halt;
+mod hostile;
 mod kills;
 mod metrics;
 mod odoo;

@@ -87,7 +87,7 @@ impl Coder {
         });
         let panicked = |_| CoderError::Failed(EncoderFailure::Trap("the host panicked".into()));
         let (encoder, answer) = called.await.map_err(panicked)??;
-        self.encoder = Some(encoder);
+        self.encoder = Some(encoder).filter(|encoder| !encoder.is_worn());
         Ok(answer)
     }
 }

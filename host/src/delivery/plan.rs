@@ -75,6 +75,11 @@ pub trait Encoder: Send {
         deliveries: &[Delivery],
         response: &Response,
     ) -> Result<Conclusion, EncoderFailure>;
+
+    /// Whether a fresh one should take over for the memory that it holds.
+    fn is_worn(&self) -> bool {
+        false
+    }
 }
 
 /// A module that did not answer.

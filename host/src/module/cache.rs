@@ -2,20 +2,25 @@
 //!
 //! A file is named after everything it depends on: the module's bytes, the engine's
 //! configuration, wasmtime's version. What does not verify is compiled anew and replaced;
-//! what cannot be written is not kept. Deleting the folder costs time, nothing else.
+//! what cannot be written is not kept. Deleting the folder costs time, nothing else. Several
+//! processes may share it: a file appears whole or not at all, and any of them may vanish.
 
 use std::fs;
 use std::hash::{Hash as _, Hasher};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
 use super::loaded::Hash;
+use crate::telemetry;
 
-/// Files kept; the oldest go first. Modules that are replaced all day must not fill a disk.
+/// Files kept, and their bytes together; what was not used for longest goes first. Modules
+/// that are replaced all day must not fill a disk.
 const FILES: usize = 64;
+const BYTES: u64 = 1 << 30;
 
 /// Begins every file; counts up when its layout changes.
 const MAGIC: &[u8; 16] = b"tapline-module-1";
@@ -50,12 +55,15 @@ impl Cache {
     /// The compiled form of the module with this hash, if it is kept and sound.
     pub(super) fn get(&self, engine: &wasmtime::Engine, module: &Hash) -> Option<Component> {
         let path = self.path(module);
-        let file = fs::read(&path).ok()?;
+        let file = read(&path)?;
         let component =
             sound(&file, &self.label(module)).and_then(|compiled| deserialize(engine, compiled));
         if component.is_none() {
             tracing::info!(file = %path.display(), "module_cache_discarded");
         }
+        // So that the files in use are the last to go; where it cannot be written, none goes.
+        let now = UNIX_EPOCH + Duration::from_millis(telemetry::clock::now().0);
+        let _ = fs::File::open(&path).and_then(|file| file.set_modified(now));
         component
     }
 
@@ -96,19 +104,40 @@ impl Cache {
         self.prune()
     }
 
-    /// Whatever lies in the folder is ours, leftovers of a crash included.
+    /// Whatever lies in the folder is ours, leftovers of a crash included. What another
+    /// process removed meanwhile is no longer in the way.
     fn prune(&self) -> std::io::Result<()> {
         let mut files = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
-            let entry = entry?;
-            files.push((entry.metadata()?.modified()?, entry.path()));
+        for entry in fs::read_dir(&self.folder)?.flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_file() {
+                files.push((metadata.modified()?, metadata.len(), entry.path()));
+            }
         }
         files.sort();
-        for (_, path) in files.iter().rev().skip(FILES) {
-            fs::remove_file(path)?;
+        let mut bytes = 0_u64;
+        for (position, (_, size, path)) in files.iter().rev().enumerate() {
+            bytes = bytes.saturating_add(*size);
+            // The newest was written just now.
+            if position == 0 || position < FILES && bytes <= BYTES {
+                continue;
+            }
+            match fs::remove_file(path) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
         }
         Ok(())
     }
+}
+
+/// A file's bytes; none of what is no file of ours (a pipe has no end, a disk image no room).
+fn read(path: &Path) -> Option<Vec<u8>> {
+    let metadata = fs::metadata(path).ok()?;
+    if !metadata.is_file() || metadata.len() > BYTES {
+        return None;
+    }
+    fs::read(path).ok()
 }
 
 fn digest(label: &[u8], compiled: &[u8]) -> [u8; DIGEST] {

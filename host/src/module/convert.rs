@@ -24,6 +24,10 @@ const DETAIL_LENGTH: usize = 2048;
 /// MQTT's own limit.
 const TOPIC_LENGTH: usize = 65_535;
 
+/// Bytes of a device's id, of a channel and of an event's kind: they become keys of states
+/// and labels of counts.
+const NAME_LENGTH: usize = 256;
+
 /// What an input needs in another shape while it is lent. Empty for most.
 #[derive(Default)]
 pub(super) struct Shaped<'a> {
@@ -125,9 +129,28 @@ pub(super) fn items(
 /// Takes and checks one item.
 pub(super) fn item(item: wit::ItemResult, own: &[OwnQuantity]) -> Result<Item, Rejection> {
     match item {
-        wit::ItemResult::Reading(given) => reading(given, own).map(Item::Reading),
-        wit::ItemResult::Event(given) => event(given).map(Item::Event),
+        wit::ItemResult::Reading(given) => {
+            let device = given.device.as_deref().unwrap_or("");
+            short_enough("bad-reading", &[("device", device), ("channel", &given.channel)])?;
+            reading(given, own).map(Item::Reading)
+        }
+        wit::ItemResult::Event(given) => {
+            let device = given.device.as_deref().unwrap_or("");
+            let names = [("kind", &*given.kind), ("device", device), ("channel", &given.channel)];
+            short_enough("bad-event", &names)?;
+            event(given).map(Item::Event)
+        }
         wit::ItemResult::Publication(given) => publication(given).map(Item::Publication),
+    }
+}
+
+fn short_enough(code: &str, names: &[(&str, &str)]) -> Result<(), Rejection> {
+    match names.iter().find(|(_, name)| name.len() > NAME_LENGTH) {
+        None => Ok(()),
+        Some((what, name)) => Err(Rejection::new(
+            code,
+            format!("the {what} has {} bytes, more than {NAME_LENGTH}", name.len()),
+        )),
     }
 }
 
@@ -197,7 +220,9 @@ pub(super) fn publication(given: wit::PublicationResult) -> Result<Publication, 
         None
     };
     if let Some(what) = what {
-        return Err(Rejection::new("bad-publication", format!("a publication with {what}")));
+        let mut detail = format!("a publication with {what}");
+        truncate(&mut detail, DETAIL_LENGTH);
+        return Err(Rejection::new("bad-publication", detail));
     }
     Ok(Publication {
         broker: given.broker,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::bindings::exports::tapline::module::module as wit;
+use super::bounds;
 use super::error::LoadError;
 use super::log::truncate;
 use crate::quantity;
@@ -14,6 +15,8 @@ use crate::quantity;
 const OWN_FROM: u16 = 32_768;
 
 const NAME_LENGTH: usize = 64;
+/// Quantities of a module's own.
+const MAX_QUANTITIES: usize = 1_000;
 const SUMMARY_LENGTH: usize = 500;
 
 /// A quantity that a module measures and `wit/quantities.toml` lacks.
@@ -49,7 +52,10 @@ pub(super) struct Description {
 
 impl Description {
     pub(super) fn check(given: wit::Description) -> Result<Self, LoadError> {
-        checked(given).map_err(|what| LoadError::Description { what })
+        checked(given).map_err(|mut what| {
+            truncate(&mut what, SUMMARY_LENGTH);
+            LoadError::Description { what }
+        })
     }
 
     /// Everything that the schema has against these settings.
@@ -75,7 +81,7 @@ fn checked(given: wit::Description) -> Result<Description, String> {
     if !is_name(&given.name) {
         return Err(format!(
             "the name `{}` is not made of 1 to {NAME_LENGTH} small letters, digits, `-` and `_`",
-            given.name.escape_debug()
+            shown(given.name)
         ));
     }
     if !(1..=NAME_LENGTH).contains(&given.version.len()) {
@@ -84,11 +90,13 @@ fn checked(given: wit::Description) -> Result<Description, String> {
     if given.summary.len() > SUMMARY_LENGTH {
         return Err(format!("the summary has {} bytes", given.summary.len()));
     }
-    let settings_schema: Value = serde_json::from_str(&given.settings_schema)
-        .map_err(|error| format!("the settings' schema is no JSON: {error}"))?;
-    // Patterns come from the module: only such as cannot run wild.
+    if given.quantities.len() > MAX_QUANTITIES {
+        let count = given.quantities.len();
+        return Err(format!("it declares {count} quantities, more than {MAX_QUANTITIES}"));
+    }
+    let settings_schema = bounds::parse(&given.settings_schema)?;
     let settings = jsonschema::draft202012::options()
-        .with_pattern_options(jsonschema::PatternOptions::regex())
+        .with_pattern_options(bounds::patterns())
         .build(&settings_schema)
         .map_err(|error| format!("the settings' schema is no JSON Schema: {error}"))?;
     let quantities = given.quantities.into_iter().map(own).collect::<Result<Vec<_>, _>>()?;
@@ -115,7 +123,21 @@ fn checked(given: wit::Description) -> Result<Description, String> {
     })
 }
 
+/// A name as it is fit to be shown, however long it is.
+fn shown(mut name: String) -> String {
+    truncate(&mut name, NAME_LENGTH);
+    name.escape_debug().to_string()
+}
+
 fn own(given: wit::OwnQuantity) -> Result<OwnQuantity, String> {
+    let longest = given.name.len().max(given.unit.len());
+    if longest > NAME_LENGTH || given.meaning.len() > SUMMARY_LENGTH {
+        return Err(format!(
+            "its quantity {} has a name or unit of {longest} bytes and a meaning of {}",
+            given.number,
+            given.meaning.len()
+        ));
+    }
     if given.number < OWN_FROM {
         return Err(format!(
             "its quantity `{}` has the number {}, and own numbers begin at {OWN_FROM}",

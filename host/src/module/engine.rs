@@ -9,6 +9,7 @@ use wasmtime::component::{HasSelf, Linker};
 
 use super::bindings::EveryRole;
 use super::cache::Cache;
+use super::compilers::Compilers;
 use super::error::EngineError;
 use super::host::{Host, Limits};
 use super::runtime::Runtime;
@@ -53,6 +54,7 @@ pub struct Engine {
     pub(super) cache: Option<Cache>,
     pub(super) options: EngineOptions,
     pub(super) stats: LoadStats,
+    pub(super) compilers: Compilers,
 }
 
 impl Engine {
@@ -64,7 +66,8 @@ impl Engine {
         EveryRole::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)
             .map_err(|error| EngineError { what: format!("{error:#}") })?;
         let cache = cache.map(|folder| Cache::new(folder, &runtime.wasmtime));
-        Ok(Self { runtime, linker, cache, options, stats: LoadStats::default() })
+        let (stats, compilers) = (LoadStats::default(), Compilers::default());
+        Ok(Self { runtime, linker, cache, options, stats, compilers })
     }
 
     /// What loading modules costs.

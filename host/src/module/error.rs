@@ -25,6 +25,8 @@ pub enum LoadError {
     NotCompiled { what: String },
     #[error("the module did not compile within {limit:?}")]
     CompileTimeout { limit: Duration },
+    #[error("{running} modules are still being compiled, each for longer than it may take")]
+    CompilersBusy { running: usize },
     #[error("the module imports {}, but a module may import nothing except `{allowed}`", listed(.names))]
     ForbiddenImports { names: Vec<String>, allowed: &'static str },
     #[error("the module was made for `{found}`, and this program speaks `{spoken}`")]
@@ -35,7 +37,7 @@ pub enum LoadError {
     TwoRoles { roles: [Role; 2] },
     #[error("a function of the module has another shape than the contract's: {what}")]
     WrongShape { what: String },
-    #[error("the module failed while it described itself")]
+    #[error("the module could not describe itself")]
     Describe(#[source] CallError),
     #[error("the module's description of itself is wrong: {what}")]
     Description { what: String },
@@ -54,7 +56,11 @@ impl LoadError {
             Self::NotWrapped { .. } => {
                 "build it as a `cdylib` with `tapline_sdk::export_parser!` or its like"
             }
-            Self::NotCompiled { .. } | Self::CompileTimeout { .. } => "build the file anew",
+            Self::NotCompiled { .. } => "build the file anew",
+            Self::CompileTimeout { .. } => "make it smaller: build it in release, or cut it in two",
+            Self::CompilersBusy { .. } => {
+                "remove the modules that take too long to compile, and start Tapline again"
+            }
             Self::ForbiddenImports { .. } => {
                 "build for wasm32-unknown-unknown, without WASI: time, randomness and input come from the host"
             }

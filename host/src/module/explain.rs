@@ -36,7 +36,7 @@ pub(super) fn explain(error: wasmtime::Error, host: &mut Host, limits: &Limits) 
                 .to_owned()
         }
         (_, Some(trap)) => trap.to_string(),
-        (_, None) => error.root_cause().to_string(),
+        (_, None) => answer(error.root_cause().to_string()),
     };
     let mut message = what;
     if let Some(place) = place(&error) {
@@ -45,6 +45,17 @@ pub(super) fn explain(error: wasmtime::Error, host: &mut Host, limits: &Limits) 
     }
     truncate(&mut message, LENGTH);
     CallError::Trap { message }
+}
+
+/// What wasmtime has against an answer, said of the answer.
+fn answer(said: String) -> String {
+    if said.contains("utf-8") {
+        return format!("a text that it gave back is no UTF-8 ({said})");
+    }
+    if said.contains("pointer") {
+        return format!("what it gave back does not lie in its memory ({said})");
+    }
+    said
 }
 
 /// The innermost functions of the module's own code.

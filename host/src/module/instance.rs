@@ -20,11 +20,16 @@ use super::runtime::Runtime;
 use super::sink::{Conclusion, Delivery, Encoding, Response};
 use crate::message::{Item, Rejection, Timestamp};
 
+/// Topics beside its own that one device may have; each is a subscription.
+const MAX_COMPANIONS: usize = 32;
+
 /// An instance. It keeps nothing between calls but its settings; after a failed call it is
 /// dead, and a fresh one takes over.
 pub struct Instance {
     module: Arc<Module>,
     limits: Limits,
+    /// Bytes of memory that it began with.
+    begun_with: u64,
     /// `None` once dead.
     live: Option<Live>,
 }
@@ -42,7 +47,8 @@ impl Instance {
                 // The shape was checked when the module was loaded.
                 LiveError::Shape(error) => CallError::Trap { message: format!("{error:#}") },
             })?;
-        Ok(Self { module: Arc::clone(module), limits, live: Some(live) })
+        let begun_with = live.store.data().memory.used();
+        Ok(Self { module: Arc::clone(module), limits, begun_with, live: Some(live) })
     }
 
     /// Asks a module that is being loaded what it is.
@@ -72,10 +78,12 @@ impl Instance {
         self.live.as_ref().map_or(0, |live| live.store.data().memory.used())
     }
 
-    /// Whether it holds so much of what it may that a fresh one should take over before
-    /// it runs into the limit.
+    /// Whether it has taken so much of what it may that a fresh one should take over before
+    /// it runs into the limit: more than half of the room that it began with. (Some
+    /// languages' modules begin with most of their limit and then stay there.)
     pub fn is_bloated(&self) -> bool {
-        self.memory() > self.limits.memory / 2
+        let room = self.limits.memory.saturating_sub(self.begun_with);
+        self.memory() > self.begun_with + room / 2
     }
 
     /// Gives the module a set of settings (a JSON object that satisfies its schema) under
@@ -152,6 +160,13 @@ impl Instance {
             }
             _ => None,
         })?;
+        if given.also.len() > MAX_COMPANIONS {
+            let count = given.also.len();
+            let what = format!(
+                "it names {count} companion topics of one device, more than {MAX_COMPANIONS}"
+            );
+            return self.or_dead(Err(CallError::Nonsense { what }));
+        }
         let ask = given.ask.map(convert::publication).transpose().unwrap_or_else(|rejection| {
             tracing::warn!(
                 module = self.module.name(),

@@ -9,11 +9,13 @@ use wasmtime::component::types::ComponentItem;
 use wit_component::ComponentEncoder;
 
 use super::bindings::exports::tapline::module::{detector, module, parser, sink, validator};
+use super::compilers;
 use super::description::Description;
 use super::engine::Engine;
 use super::error::LoadError;
 use super::instance::Instance;
 use super::loaded::{Hash, Module, Role};
+use super::sniff::what_it_is;
 
 /// The one function that a module may import.
 const ALLOWED: &str = "tapline:host/log";
@@ -103,11 +105,16 @@ impl Engine {
     fn compile(&self, bytes: Vec<u8>) -> Result<Component, LoadError> {
         let (send, receive) = mpsc::sync_channel(1);
         let engine = self.runtime.wasmtime.clone();
+        let Some(at_work) = self.compilers.begin() else {
+            return Err(LoadError::CompilersBusy { running: compilers::MOST });
+        };
         thread::Builder::new()
             .name("module-compile".into())
             .spawn(move || {
+                let compiled = Component::from_binary(&engine, &bytes);
+                drop(at_work);
                 // Nobody listens any more if it took too long.
-                let _ = send.send(Component::from_binary(&engine, &bytes));
+                let _ = send.send(compiled);
             })
             .map_err(LoadError::NoThread)?;
         let limit = self.options.compile_time;
@@ -187,8 +194,7 @@ fn wrapped(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
             .module(bytes)
             .and_then(|mut encoder| encoder.encode())
             .map_err(|error| LoadError::NotWrapped { what: format!("{error:#}") }),
-        [] => Err(LoadError::NotWebAssembly { what: "the file is empty".into() }),
-        _ => Err(LoadError::NotWebAssembly { what: "it does not begin as one".into() }),
+        _ => Err(LoadError::NotWebAssembly { what: what_it_is(bytes) }),
     }
 }
 

@@ -12,8 +12,10 @@
 //! dead and its memory gone.
 
 mod bindings;
+mod bounds;
 mod cache;
 mod call;
+mod compilers;
 mod convert;
 mod deadline;
 mod description;
@@ -29,6 +31,7 @@ mod log;
 mod runtime;
 pub mod shipped;
 pub mod sink;
+mod sniff;
 mod stats;
 
 pub use call::{Companions, DetectInput, Input, Keyed, SettingsId, Step};
@@ -41,4 +44,4 @@ pub use loaded::{Hash, Module, Role};
 pub use stats::LoadStats;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -115,6 +115,15 @@ enum Call<'a> {
     Input(What<'a>),
 }
 
+/// Why a key's wake-ups before an input are left out.
+fn too_many_wakes(key: &str) -> Rejection {
+    let detail = format!(
+        "`{key}` asked for more than {MAX_WAKES} wake-ups between two inputs; \
+         the rest of them is left out"
+    );
+    Rejection::new("too-many-wake-ups", detail)
+}
+
 impl Stepper<'_> {
     /// Works the inputs off; outcomes line up with them.
     pub(super) fn run(&mut self, inputs: &[StepInput<'_>]) -> Vec<Outcome> {
@@ -138,6 +147,9 @@ impl Stepper<'_> {
                     match next {
                         Next::Turn(turn) => {
                             if matches!(turn.call, Call::Input(_)) {
+                                if wakes.insert(key, 0) == Some(MAX_WAKES) {
+                                    outcomes[index].refused_wakes.push(too_many_wakes(key));
+                                }
                                 queue.pop_front();
                             }
                             turns.push((inputs[index].settings.clone(), turn));
@@ -213,8 +225,8 @@ impl Stepper<'_> {
         };
         let state = row.and_then(|r| r.state.clone());
         if let Some(wake) = row.and_then(|r| r.wake_at).filter(|&w| w <= first) {
-            *wakes += 1;
-            if *wakes <= MAX_WAKES {
+            if *wakes < MAX_WAKES {
+                *wakes += 1;
                 let at = after_last(wake);
                 let key = input.key.clone();
                 return Next::Turn(Turn {

@@ -2,6 +2,9 @@
 //!
 //! Results line up with inputs one to one. A trap, a time-out or a wrong length costs the
 //! instance: a fresh one tries the halves of the batch until the one bad input is found.
+//!
+//! Invariant: an input is refused only for what it does in a fresh instance. So neither what
+//! earlier calls left in an instance nor when it is replaced ever changes a result.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +29,8 @@ pub(super) struct Runner {
     limits: Limits,
     log: LogContext,
     instance: Option<Instance>,
+    /// The instance answered a call before.
+    has_served: bool,
     sets: HashMap<[u8; 16], SettingsId>,
     pub(super) stats: Arc<StageStats>,
 }
@@ -37,6 +42,7 @@ impl Runner {
             limits: stage.limits,
             log: LogContext::new(pipeline, &stage.name),
             instance: None,
+            has_served: false,
             sets: HashMap::new(),
             stats,
         }
@@ -62,6 +68,7 @@ impl Runner {
         call: impl Fn(&mut Instance, &[(SettingsId, &I)]) -> Result<Vec<O>, CallError> + Copy,
         results: &mut Vec<Result<O, Rejection>>,
     ) {
+        let had_served = self.has_served;
         let error = match self.attempt(inputs, call) {
             Ok(outputs) => {
                 results.extend(outputs.into_iter().map(Ok));
@@ -82,24 +89,39 @@ impl Runner {
             self.part(right, call, results);
             return;
         }
-        let error = match error {
-            Failure::Call(CallError::Timeout { .. }) => {
-                let usual = self.limits.time;
-                self.limits.time = usual.saturating_mul(SECOND_TRY).min(Duration::from_secs(10));
-                let second = self.attempt(inputs, call);
-                self.limits.time = usual;
-                self.drop_instance();
-                match second {
-                    Ok(outputs) => {
-                        results.extend(outputs.into_iter().map(Ok));
-                        return;
-                    }
-                    Err(error) => error,
-                }
+        let error = match self.second_try(error, had_served, inputs, call) {
+            Ok(outputs) => {
+                results.extend(outputs.into_iter().map(Ok));
+                return;
             }
-            error => error,
+            Err(error) => error,
         };
         results.push(Err(error.into_rejection()));
+    }
+
+    /// One input once more, in a fresh instance: where it took too long, with more time, and
+    /// where the instance had served others, since those may have brought it down.
+    fn second_try<I, O>(
+        &mut self,
+        error: Failure,
+        had_served: bool,
+        inputs: &[(Arc<SettingsSet>, I)],
+        call: impl Fn(&mut Instance, &[(SettingsId, &I)]) -> Result<Vec<O>, CallError> + Copy,
+    ) -> Result<Vec<O>, Failure> {
+        let usual = self.limits.time;
+        match error {
+            Failure::Call(CallError::Timeout { .. }) => {
+                self.limits.time = usual.saturating_mul(SECOND_TRY).min(Duration::from_secs(10));
+            }
+            Failure::Call(_) if had_served => {}
+            error => return Err(error),
+        }
+        let second = self.attempt(inputs, call);
+        if self.limits.time != usual || second.is_err() {
+            self.drop_instance();
+        }
+        self.limits.time = usual;
+        second
     }
 
     fn attempt<I, O>(
@@ -118,6 +140,12 @@ impl Runner {
             return Err(
                 CallError::WrongLength { expected: inputs.len(), got: outputs.len() }.into()
             );
+        }
+        let is_bloated = instance.is_bloated();
+        self.has_served = true;
+        if is_bloated {
+            self.stats.recycled.inc();
+            self.drop_instance();
         }
         Ok(outputs)
     }
@@ -149,6 +177,7 @@ impl Runner {
 
     fn drop_instance(&mut self) {
         self.instance = None;
+        self.has_served = false;
         self.sets.clear();
     }
 }
@@ -172,3 +201,7 @@ impl Failure {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "runner_tests.rs"]
+mod tests;

@@ -170,6 +170,14 @@ impl Encoder for ModuleEncoder {
         let call = || instance.conclude(SETTINGS, session, deliveries, response);
         self.stats.call(deliveries.len(), call).map_err(failure)
     }
+
+    fn is_worn(&self) -> bool {
+        let worn = self.instance.is_bloated();
+        if worn {
+            self.stats.recycled.inc();
+        }
+        worn
+    }
 }
 
 fn failure(error: CallError) -> EncoderFailure {

@@ -80,3 +80,70 @@ fn loads_where_nothing_can_be_kept() {
     fs::write(&blocked, "").unwrap();
     assert_eq!(load(&blocked).name(), "payload-format");
 }
+
+#[test]
+fn keeps_what_is_in_use_and_lets_the_oldest_go() {
+    let folder = tempfile::tempdir().unwrap();
+    load(folder.path());
+    let ours = file(folder.path());
+    let long_ago = std::time::UNIX_EPOCH;
+    fs::File::open(&ours).unwrap().set_modified(long_ago).unwrap();
+    load(folder.path());
+    assert!(fs::metadata(&ours).unwrap().modified().unwrap() > long_ago);
+}
+
+#[test]
+fn takes_a_folder_in_place_of_a_file_for_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    load(folder.path());
+    let ours = file(folder.path());
+    fs::remove_file(&ours).unwrap();
+    fs::create_dir_all(ours.join("deeper")).unwrap();
+    assert_eq!(load(folder.path()).name(), "payload-format");
+}
+
+#[cfg(unix)]
+#[test]
+fn loads_from_a_folder_that_is_read_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    load(folder.path());
+    let set = |mode| fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
+    set(0o500);
+    assert_eq!(load(folder.path()).name(), "payload-format");
+    let engine = Engine::new(Some(folder.path().to_owned()), EngineOptions::default()).unwrap();
+    assert_eq!(engine.load(&wasm("hostile-length")).unwrap().name(), "hostile-length");
+    set(0o700);
+}
+
+/// As on a disk that is full: the file cannot be written, whatever the folder allows.
+#[test]
+fn loads_where_the_disk_is_full() {
+    let full = Path::new("/dev/full");
+    if !full.exists() {
+        return;
+    }
+    // Nothing can be created below a device.
+    assert_eq!(load(&full.join("compiled")).name(), "payload-format");
+}
+
+#[test]
+fn may_be_shared_and_emptied_while_others_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path().join("compiled");
+    std::thread::scope(|scope| {
+        let loaders: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    for _ in 0..4 {
+                        // An engine of its own, as another process has it.
+                        assert_eq!(load(&folder).name(), "payload-format");
+                        // It may be gone already, or be made anew meanwhile.
+                        let _ = fs::remove_dir_all(&folder);
+                    }
+                })
+            })
+            .collect();
+        loaders.into_iter().for_each(|loader| loader.join().unwrap());
+    });
+}

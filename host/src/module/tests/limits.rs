@@ -154,7 +154,9 @@ fn does_not_instantiate_what_is_larger_than_its_memory() {
 fn says_when_an_instance_should_be_replaced_for_its_memory() {
     let mut instance = instance_within("hostile", Limits { memory: 8 << 20, ..Limits::default() });
     assert!(!instance.is_bloated());
-    parse(&mut instance, &["output 3"]).unwrap();
+    parse(&mut instance, &["leak 1024"]).unwrap();
+    assert!(!instance.is_bloated(), "{} bytes", instance.memory());
+    parse(&mut instance, &["leak 3072"]).unwrap();
     assert!(instance.is_bloated(), "{} bytes", instance.memory());
 }
 

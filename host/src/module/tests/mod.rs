@@ -2,6 +2,8 @@
 //! that the rest of the program uses.
 
 mod cached;
+mod handmade;
+mod hostile;
 mod limits;
 mod loading;
 mod roles;
@@ -37,7 +39,7 @@ fn wasm(name: &str) -> Vec<u8> {
 }
 
 /// A module, compiled once for all tests.
-fn module(name: &str) -> Arc<Module> {
+pub(crate) fn module(name: &str) -> Arc<Module> {
     let mut modules = MODULES.lock().unwrap();
     let load = || ENGINE.load(&wasm(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     Arc::clone(modules.entry(name.to_owned()).or_insert_with(load))
@@ -58,7 +60,7 @@ fn instance_within(name: &str, limits: Limits) -> Instance {
     instance
 }
 
-fn message(topic: &str, payload: &str) -> Message {
+pub(crate) fn message(topic: &str, payload: &str) -> Message {
     Message {
         id: MessageId { source: "main".into(), epoch: 1, sequence: 1 },
         topic: topic.into(),

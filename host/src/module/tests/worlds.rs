@@ -6,7 +6,7 @@ use wit_parser::{ManglingAndAbi, Resolve};
 const LOG: &str = "import tapline:host/log@0.1.0;";
 
 /// The contract as published.
-fn contract() -> Resolve {
+pub(super) fn contract() -> Resolve {
     let mut resolve = Resolve::default();
     resolve.push_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../wit")).unwrap();
     resolve

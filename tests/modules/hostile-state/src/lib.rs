@@ -1,7 +1,9 @@
 //! A detector whose state is far too large, and which refuses to read older ones.
 //!
 //! Each step keeps a state of `state_bytes` bytes. A reading of 0 W keeps a small one, so
-//! that a well-behaved key can stand beside a bad one in a batch.
+//! that a well-behaved key can stand beside a bad one in a batch. `wake` says when the next
+//! wake-up is to be: `soon` (a second later), `now`, `past` (1970) or `never` (the last
+//! millisecond that there is); with `storm` each wake-up emits an event.
 
 use tapline_sdk::prelude::*;
 
@@ -10,6 +12,10 @@ tapline_sdk::settings! {
     pub struct Settings {
         /// Size of the state that a step keeps.
         pub state_bytes: usize = 1 << 20,
+        /// When to be woken.
+        pub wake: String = String::from("soon"),
+        /// Whether each wake-up emits an event.
+        pub storm: bool = false,
     }
 }
 
@@ -33,7 +39,15 @@ impl Detector for HostileState {
             Input::Item(Item::Reading(reading)) if reading.get(quantity::POWER_W) == Some(0.0)
         );
         let bytes = if small { 8 } else { self.0.state_bytes };
-        Ok(Next::keep(vec![7; bytes]).wake_at(step.at + 1_000))
+        let wake_at = match self.0.wake.as_str() {
+            "now" => step.at,
+            "past" => 0,
+            "never" => u64::MAX,
+            _ => step.at + 1_000,
+        };
+        let next = Next::keep(vec![7; bytes]).wake_at(wake_at);
+        let woken = matches!(step.input, Input::Timer);
+        Ok(if woken && self.0.storm { next.emit(Event::new("woken")) } else { next })
     }
 }
 

@@ -20,6 +20,21 @@
 //! | `quantity` | emits a quantity that nobody declared |
 //! | `data` | emits an event whose data is JSON, but no object |
 //! | `broken-data` | emits an event whose data is no JSON |
+//! | `deep-data` | emits an event whose data is 10,000 arrays within each other |
+//! | `huge-number` | emits an event whose data holds a number beyond all floats |
+//! | `kind BYTES` | emits an event whose kind has so many bytes (100000) |
+//! | `channel BYTES` | emits a reading whose channel has so many bytes (100000) |
+//! | `device BYTES` | emits a reading whose device's id has so many bytes (100000) |
+//! | `not-utf8` | emits a reading whose channel is no UTF-8 |
+//! | `long-ago` | emits a reading of 1970 |
+//! | `far-ahead` | emits a reading of the last millisecond that there is |
+//! | `publish TOPIC` | emits a publication to TOPIC |
+//! | `long-topic BYTES` | emits a publication whose topic has so many bytes (70000) |
+//! | `qos` | emits a publication with QoS 7 |
+//! | `leak KIB` | keeps so many KiB (256) for good, then emits one reading of 7 W |
+//! | `outside` | reads far outside its memory |
+//! | `silent` | stops itself without a word |
+//! | `code BYTES` | a rejection whose code and detail have so many bytes (100000) |
 //! | `refuse` | a plain rejection, `refused-on-demand` |
 
 use std::hint::black_box;
@@ -56,7 +71,10 @@ impl Parser for Hostile {
 
     fn companions(&self, topic_filter: &str) -> Companions {
         Companions {
-            also: vec![format!("{topic_filter}/online")],
+            also: match topic_filter {
+                "flood" => (0..10_000).map(|number| format!("flood/{number}")).collect(),
+                filter => vec![format!("{filter}/online")],
+            },
             channel: topic_filter.rsplit_once('/').map(|(_, last)| last.to_owned()),
             ask: Some(Publication::new(format!("{topic_filter}/ask"), "now")),
         }
@@ -106,6 +124,34 @@ fn act(payload: &str) -> Result<Vec<Item>, Rejection> {
         "broken-data" => {
             Ok(vec![Event { data: String::from("{\"a\":"), ..Event::new("hostile") }.into()])
         }
+        "deep-data" => {
+            let data = format!("{{\"a\":{}{}}}", "[".repeat(10_000), "]".repeat(10_000));
+            Ok(vec![Event { data, ..Event::new("hostile") }.into()])
+        }
+        "huge-number" => {
+            Ok(vec![Event { data: String::from("{\"a\":1e999}"), ..Event::new("hostile") }.into()])
+        }
+        "kind" => Ok(vec![Event::new("k".repeat(amount(100_000))).into()]),
+        "channel" => Ok(vec![Reading::channel("c".repeat(amount(100_000))).power_w(1.0).into()]),
+        "device" => {
+            let device = Some("d".repeat(amount(100_000)));
+            Ok(vec![Reading { device, ..Reading::channel("").power_w(1.0) }.into()])
+        }
+        "not-utf8" => Ok(vec![Reading { channel: not_utf8(), ..Reading::channel("") }.into()]),
+        "long-ago" => Ok(vec![Reading { at: Some(0), ..Reading::channel("").power_w(1.0) }.into()]),
+        "far-ahead" => {
+            Ok(vec![Reading { at: Some(u64::MAX), ..Reading::channel("").power_w(1.0) }.into()])
+        }
+        "publish" => Ok(vec![Publication::new(rest, "on").into()]),
+        "long-topic" => Ok(vec![Publication::new("t".repeat(amount(70_000)), "on").into()]),
+        "qos" => Ok(vec![Publication { qos: 7, ..Publication::new("hostile/out", "on") }.into()]),
+        "leak" => {
+            std::mem::forget(black_box(vec![1_u8; amount(256) << 10]));
+            Ok(vec![Reading::channel("").power_w(7.0).into()])
+        }
+        "outside" => Ok(vec![Reading::channel("").power_w(outside()).into()]),
+        "silent" => std::process::abort(),
+        "code" => Err(Rejection::new("c".repeat(amount(100_000)), "d".repeat(amount(100_000)))),
         "refuse" => Err(Rejection::new("refused-on-demand", rest)),
         number => match number.parse::<f64>() {
             Ok(watts) => Ok(vec![Reading::channel("").power_w(watts).into()]),
@@ -118,6 +164,22 @@ fn act(payload: &str) -> Result<Vec<Item>, Rejection> {
 fn bare(quantity: Quantity, value: f64) -> Item {
     let measurements = vec![Measurement { quantity, value }];
     Reading { measurements, ..Reading::channel("") }.into()
+}
+
+/// What no safe module makes: a text that is none.
+#[allow(unsafe_code)]
+fn not_utf8() -> String {
+    // SAFETY: nothing here reads it as text; it leaves the module as a pointer and a length,
+    // as it would from a language that does not look.
+    unsafe { String::from_utf8_unchecked(black_box(vec![0xff, 0xfe, 0x80])) }
+}
+
+/// Reads where no memory is.
+#[allow(unsafe_code)]
+fn outside() -> f64 {
+    let far = black_box(0xffff_fff0_usize) as *const u8;
+    // SAFETY: there is none; that the host survives it is what is tested.
+    f64::from(unsafe { far.read_volatile() })
 }
 
 /// Uses the value after the call, so that it cannot become a loop.
