@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::device;
+use super::document::{Document, Format};
 use super::environment::Env;
 use super::layers::Origins;
 use super::pipeline::{self, Pipeline};
@@ -173,16 +174,27 @@ impl Texts {
 
     fn file(&mut self, file: &Path) -> Option<Text> {
         let path = self.dir.clone().unwrap_or_default().join(file);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Some(Text { file: file.to_string_lossy().into(), text: text.into() }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        let bytes = match std::fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
-                let what = format!("cannot be read: {error}");
-                let remedy = match error.kind() {
-                    io::ErrorKind::InvalidData => "save it as UTF-8",
-                    _ => "make it readable for the user that runs Tapline",
+                let (what, remedy) = match error.kind() {
+                    io::ErrorKind::IsADirectory => {
+                        ("a folder stands in place of a file".to_owned(), "move it elsewhere")
+                    }
+                    _ => (
+                        format!("cannot be read: {error}"),
+                        "make it readable for the user that runs Tapline",
+                    ),
                 };
                 self.unreadable.push(Problem::of(file, what, remedy));
+                return None;
+            }
+        };
+        match text_of(bytes) {
+            Ok(text) => Some(Text { file: file.to_string_lossy().into(), text: text.into() }),
+            Err(what) => {
+                self.unreadable.push(Problem::of(file, what, "save it as UTF-8"));
                 None
             }
         }
@@ -244,6 +256,8 @@ pub fn check(texts: &Texts, around: Around<'_>) -> Checked {
         check.push.push(Problem::of("POST /config", what, remedy));
     }
     let pipelines = check.pipelines(site.as_deref().ok(), shipped.as_deref(), &topics);
+    let running = pipelines.iter().filter_map(|unit| unit.result.as_deref().ok());
+    check.warnings.extend(pipeline::circles(running));
     let (devices, registry) = check.devices(around.pushed, &pipelines);
     Checked {
         site,
@@ -304,7 +318,7 @@ impl Check<'_> {
             });
             let result = result.and_then(|pipeline| match taken(&units, &pipeline) {
                 None => Ok(pipeline),
-                Some(problem) => Err(vec![problem]),
+                Some(problem) => Err(vec![name_problem(problem, file, text)]),
             });
             if let Some(shipped) = SHIPPED.iter().find(|shipped| is_file_of(shipped, file)) {
                 let odd = shipped.compared_with(text);
@@ -403,12 +417,37 @@ impl Check<'_> {
     }
 }
 
+/// The text of a file, without the mark that some editors put before it.
+fn text_of(bytes: Vec<u8>) -> Result<String, String> {
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err("is no UTF-8 but UTF-16".to_owned());
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let (valid, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let line = 1 + bytes[..valid].iter().filter(|byte| **byte == b'\n').count();
+        format!("is no UTF-8: line {line} holds the byte 0x{:02x}", bytes[valid])
+    })?;
+    Ok(match text.strip_prefix('\u{feff}') {
+        Some(rest) => rest.to_owned(),
+        None => text,
+    })
+}
+
 /// Two pipelines of one name would share state.
 fn taken(units: &[PipelineUnit], pipeline: &Pipeline) -> Option<Problem> {
     let other = units.iter().filter_map(|unit| unit.result.as_ref().ok());
     let other = other.into_iter().find(|other| other.name == pipeline.name)?;
     let what = format!("pipeline `{}` is {} already", pipeline.name, other.file);
     Some(Problem::of(&*pipeline.file, what, "give one of the two another `name`"))
+}
+
+/// The problem at the name in the file, if it is written there.
+fn name_problem(problem: Problem, file: &str, text: &str) -> Problem {
+    let Ok((document, value)) = Document::parse(file, text, Format::Toml) else { return problem };
+    if value.get("name").is_none() {
+        return problem;
+    }
+    Problem::at(document.place("/name"), problem.what, problem.remedy)
 }
 
 fn is_file_of(shipped: &Shipped, file: &str) -> bool {

@@ -164,7 +164,7 @@ fn two_pipelines_of_one_name_are_not_both_run() {
     assert_eq!(
         said(&checked.problems()),
         [
-            "pipelines/2.toml: pipeline `x` is pipelines/1.toml already; give one of the two another `name`"
+            "pipelines/2.toml:1:8: pipeline `x` is pipelines/1.toml already; give one of the two another `name`"
         ]
     );
 }
@@ -209,7 +209,10 @@ fn a_file_that_is_no_text_is_a_unit_that_is_wrong() {
     let checked = check(&Texts::read(dir.path()), around(&Env::new(), None));
     let said = said(&checked.problems());
     assert_eq!(said.len(), 2, "{said:#?}");
-    assert!(said[0].starts_with("pipelines/a.toml: cannot be read: "), "{said:#?}");
+    assert!(
+        said[0].starts_with("pipelines/a.toml: is no UTF-8: line 1 holds the byte 0xff"),
+        "{said:#?}"
+    );
     assert_eq!(checked.config().unwrap().pipelines.len(), 1, "the shipped one runs");
     std::fs::write(dir.path().join("tapline.toml"), b"\xff").unwrap();
     let checked = check(&Texts::read(dir.path()), around(&Env::new(), None));

@@ -14,13 +14,15 @@ use super::topic::Pattern;
 
 mod build;
 mod file;
+mod loops;
 mod publisher;
 mod references;
 mod stage;
 mod take;
 
 pub(super) use build::SHAPE;
-pub use build::{Context, Loaded, load};
+pub use build::{Context, Loaded, draft, load};
+pub(super) use loops::circles;
 pub(super) use take::check as check_take;
 
 /// A checked pipeline file.
@@ -140,7 +142,10 @@ impl Stage {
         let name = &self.module;
         let remedy = match schema::nearest(name, known) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("put modules/{name}.wasm into the site directory"),
+            None => format!(
+                "put modules/{name}.wasm into the site directory, or name one of {}",
+                schema::ticked(known)
+            ),
         };
         Problem::at(self.module_place.clone(), format!("no module is called `{name}`"), remedy)
     }

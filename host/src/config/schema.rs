@@ -158,6 +158,16 @@ impl Report<'_> {
                 findings.push(Finding { pointer, problem, is_unknown_key: false });
                 return;
             }
+            // The rule of a table that takes no key at all.
+            Kind::FalseSchema => {
+                let Some(table) = error.instance().as_object() else {
+                    return findings.push(self.unknown_key_at(&pointer));
+                };
+                for key in table.keys() {
+                    findings.push(self.unknown_key(&pointer, key, rule));
+                }
+                return;
+            }
             Kind::Type { .. } => {
                 (format!("expected {}, found {shown}", expected(rule)), remedy_of(rule))
             }
@@ -231,6 +241,12 @@ impl Report<'_> {
         };
         let problem = Problem::at(self.anchor.place(&pointer), what, remedy);
         findings.push(Finding { pointer, problem, is_unknown_key: false });
+    }
+
+    fn unknown_key_at(&self, pointer: &str) -> Finding {
+        let (place, remedy) = (self.anchor.key_place(pointer), "remove it: nothing stands here");
+        let problem = Problem::at(place, "nothing is possible here", remedy);
+        Finding { pointer: pointer.to_owned(), problem, is_unknown_key: true }
     }
 
     fn unknown_key(&self, pointer: &str, key: &str, rule: &Value) -> Finding {

@@ -39,6 +39,7 @@ pub use letters::{Redo, Redone};
 pub use line::{Clock, write_item, write_message, write_rejection};
 pub use plan::{
     DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, PublishStage, SinkStage, ValidateCheck,
+    check_modules,
 };
 pub use settings::SettingsSet;
 pub use shard::{Halted, Observed, Observer, Outlet, Resume, Shard, StartError, Turn};

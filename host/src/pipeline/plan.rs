@@ -139,6 +139,26 @@ impl ValidateStage {
     }
 }
 
+/// What is wrong with a pipeline's modules and their settings, whatever else is wrong with it.
+pub fn check_modules(file: &Pipeline, modules: &ModuleSet) -> Vec<Problem> {
+    let mut builder = Builder { modules, problems: Vec::new() };
+    for validate in &file.validate {
+        if let Check::Module(stage) = &validate.check {
+            builder.stage(stage, Role::Validator);
+        }
+    }
+    for parse in &file.parse {
+        builder.stage(&parse.stage, Role::Parser);
+    }
+    for detect in &file.detect {
+        builder.stage(&detect.stage, Role::Detector);
+    }
+    for sink in &file.sinks {
+        builder.stage(&sink.stage, Role::Sink);
+    }
+    builder.problems
+}
+
 impl Plan {
     /// Resolves `file` against modules, site and devices. A device that does not fit is left
     /// out and named beside the plan: it stops no other.
@@ -328,14 +348,7 @@ impl Builder<'_> {
             }
             None => {
                 let known: Vec<_> = self.modules.keys().map(|k| &**k).collect();
-                self.problem(
-                    &stage.module_place,
-                    format!("missing module `{name}`"),
-                    format!(
-                        "put {name}.wasm into the modules folder, or name one of {}",
-                        known.join(", ")
-                    ),
-                );
+                self.problems.push(stage.missing_module(&known));
                 return None;
             }
         };

@@ -7,6 +7,7 @@
 
 mod alone;
 mod changes;
+mod check;
 mod files;
 mod gate;
 mod health;
@@ -33,11 +34,11 @@ use tokio::task::JoinHandle;
 
 pub use alone::{Alone, Asked, alone};
 pub use changes::{Change, Changes, Difference, How, render};
+pub use check::{Findings, check};
 pub use files::{ReloadError, ReloadPlan, Reloaded};
 pub use gate::Waiting;
 pub use health::{BrokerHealth, Health, PipelineHealth, SinkHealth};
 pub use letters::{Chosen, Left, Next, TURN, Turned};
-pub use prepare::{Findings, check_only as check};
 pub use push::{Applied, IfMatch, PushError};
 pub(crate) use pushed::read_document;
 pub use revisions::{Entry, InForce};

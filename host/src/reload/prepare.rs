@@ -9,7 +9,7 @@ use crate::config::load::{Around, Texts, check};
 use crate::config::push::Pushed;
 use crate::config::{Config, Problem};
 use crate::message::Timestamp;
-use crate::module::{Engine, EngineOptions};
+use crate::module::Engine;
 use crate::pipeline::{ModuleSet, Plan, Shard, subscriptions as of_plan};
 use crate::store::Succession;
 
@@ -122,35 +122,4 @@ pub(super) fn subscriptions(plans: &[Arc<Plan>], broker: &str) -> BTreeMap<Strin
         }
     }
     all
-}
-
-/// What `tapline check` says: problems, warnings and, if all is well, a summary.
-pub type Findings = (Vec<Problem>, Vec<Problem>, String);
-
-/// Checks everything as a start would, without starting anything.
-///
-/// # Errors
-/// What keeps the rest from being checked.
-pub fn check_only(options: &Options) -> Result<Findings, Vec<Problem>> {
-    let engine = Engine::new(None, EngineOptions::default()).map_err(|error| {
-        let what = crate::telemetry::words(&error);
-        vec![Problem::of("module engine", what, "see what the system refuses")]
-    })?;
-    let pushed = match &options.config_file {
-        Some(file) => Some(Arc::new(super::pushed::read_document(file)?)),
-        None => None,
-    };
-    let inputs = Inputs::read(options, &engine, None);
-    let now = crate::telemetry::clock::now();
-    let prepared = inputs.prepare(options, "tapline", pushed, None, now)?;
-    let config = &prepared.config;
-    let names: Vec<_> = config.pipelines.iter().map(|p| &*p.name).collect();
-    let summary = format!(
-        "ok: {} pipeline(s) ({}), {} broker(s), {} device(s)",
-        names.len(),
-        names.join(", "),
-        config.site.brokers.len(),
-        config.devices.by_id.len()
-    );
-    Ok((prepared.problems, config.warnings.clone(), summary))
 }

@@ -46,6 +46,23 @@ pub type Loaded = (Pipeline, Vec<Problem>);
 
 /// Reads a pipeline file; `file` is what problems call it, relative to the site directory.
 pub fn load(file: &str, text: &str, context: Context<'_>) -> Result<Loaded, Vec<Problem>> {
+    let (pipeline, build) = read(file, text, context)?;
+    let Build { reader, warnings, .. } = build;
+    let problems = reader.into_problems();
+    if problems.is_empty() { Ok((pipeline, warnings)) } else { Err(problems) }
+}
+
+/// What can be read of a pipeline file that has problems, so that they hide none of the rest.
+/// It is not fit to run.
+pub fn draft(file: &str, text: &str, context: Context<'_>) -> Option<Pipeline> {
+    read(file, text, context).ok().map(|(pipeline, _)| pipeline)
+}
+
+fn read<'c>(
+    file: &str,
+    text: &str,
+    context: Context<'c>,
+) -> Result<(Pipeline, Build<'c>), Vec<Problem>> {
     let reader = Reader::open(file, text, Format::Toml, &SHAPE)?;
     let mut build = Build {
         reader,
@@ -56,9 +73,7 @@ pub fn load(file: &str, text: &str, context: Context<'_>) -> Result<Loaded, Vec<
     };
     build.hash.update(text);
     let pipeline = build.pipeline(file);
-    let Build { reader, warnings, .. } = build;
-    let problems = reader.into_problems();
-    if problems.is_empty() { Ok((pipeline, warnings)) } else { Err(problems) }
+    Ok((pipeline, build))
 }
 
 /// The name under which a pipeline file would run, whether or not it is right.
@@ -95,6 +110,7 @@ impl Build<'_> {
         self.check_order();
         self.check_state_from();
         self.check_captures(&sources, &detect);
+        self.check_loops(&publish, &sources);
         self.warn_of_overlaps(&parse);
         if self.reader.entries("/source").is_empty() {
             let remedy = "add a [[source]] with `broker` and `devices = true` or `topics`";

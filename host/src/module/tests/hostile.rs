@@ -23,9 +23,10 @@ enum Cost {
 }
 use Cost::{Call, Load, Message as OneMessage, Nothing};
 
-/// Attacks by a payload: the word, what it may cost, what its author reads.
+/// Attacks by a payload: the word, what it may cost, what its author reads. On a machine that
+/// is busy elsewhere the wall clock's backstop may come first.
 const BY_PAYLOAD: &[(&str, Cost, &str)] = &[
-    ("loop", Call("module-timeout"), "more than 50 ms of processor time"),
+    ("loop", Call("module-timeout"), "more than 50 ms of processor time|did not end within"),
     ("memory", Call("module-memory"), "more than the 16777216 allowed"),
     ("recursion", Call("module-trap"), "call stack is full"),
     ("panic the tool broke", Call("module-trap"), "the tool broke"),
@@ -116,12 +117,12 @@ fn at_load() -> Vec<(&'static str, Handmade, &'static str)> {
         (
             "describe loops",
             Handmade { describe: forever.into(), ..Handmade::default() },
-            "more than 2000 ms of processor time",
+            "more than 2000 ms of processor time|did not end within",
         ),
         (
             "the start function loops",
             fields(&format!("(start $start) (func $start {forever})")),
-            "more than 2000 ms of processor time",
+            "more than 2000 ms of processor time|did not end within",
         ),
         (
             "the start function traps",
@@ -231,7 +232,8 @@ fn every_attack_is_contained_and_explained() {
     }
     let mut contained = 0;
     for (name, cost, words, said) in &list {
-        let is_contained = said.as_ref().is_ok_and(|said| said.contains(words));
+        let has = |said: &String| words.split('|').any(|words| said.contains(words));
+        let is_contained = said.as_ref().is_ok_and(has);
         contained += usize::from(is_contained);
         let mark = if is_contained { "contained" } else { "FAILED   " };
         let said: String = match said {

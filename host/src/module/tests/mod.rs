@@ -27,7 +27,7 @@ static ENGINE: LazyLock<Engine> =
 static MODULES: LazyLock<Mutex<HashMap<String, Arc<Module>>>> = LazyLock::new(Mutex::default);
 
 /// The bytes of a module that `cargo xtask modules --fixtures` built.
-fn wasm(name: &str) -> Vec<u8> {
+pub(crate) fn wasm(name: &str) -> Vec<u8> {
     let exe = env::current_exe().unwrap();
     let target = exe.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file()).unwrap();
     let folder =
@@ -43,6 +43,16 @@ pub(crate) fn module(name: &str) -> Arc<Module> {
     let mut modules = MODULES.lock().unwrap();
     let load = || ENGINE.load(&wasm(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     Arc::clone(modules.entry(name.to_owned()).or_insert_with(load))
+}
+
+/// A parser that reads a clock of its own.
+pub(crate) fn forbidden() -> Vec<u8> {
+    worlds::parser("interface clock { now: func() -> u64; }", "import clock;")
+}
+
+/// A parser of a contract that this program does not speak.
+pub(crate) fn of_another_version() -> Vec<u8> {
+    worlds::of_version("0.9.0")
 }
 
 fn log_context() -> LogContext {
