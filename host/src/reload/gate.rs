@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::changes::{Changes, How};
+use super::changes::{Changes, How, Orphan};
 use crate::config::site::Reload;
 
 /// What somebody has agreed to.
@@ -41,15 +41,17 @@ pub(super) fn judge(mode: Reload, consent: Consent, changes: &Changes) -> (Hold,
     if changes.is_empty() {
         return (Hold::Files(BTreeSet::new()), Vec::new());
     }
+    let orphans: Vec<_> = changes.would_orphan().collect();
     if mode == Reload::Confirm && consent == Consent::Nothing {
         let what = format!(
             "waiting to be confirmed: {}; `tapline reload --plan` shows it whole, `tapline reload` \
              applies it",
             changes.in_short()
         );
-        return (Hold::Everything, vec![Waiting { what }]);
+        // What will be refused then is better known now.
+        let waiting = std::iter::once(Waiting { what }).chain(orphans.into_iter().map(decision));
+        return (Hold::Everything, waiting.collect());
     }
-    let orphans: Vec<_> = changes.would_orphan().collect();
     if orphans.is_empty() || consent == Consent::DropState {
         return (Hold::Files(BTreeSet::new()), Vec::new());
     }
@@ -64,23 +66,24 @@ pub(super) fn judge(mode: Reload, consent: Consent, changes: &Changes) -> (Hold,
             hold.insert(if is_shipped { "tapline.toml".to_owned() } else { file.clone() });
         }
     }
-    let waiting = orphans.iter().map(|orphan| {
-        let (pipeline, stage, keys) = (&orphan.pipeline, &orphan.stage, orphan.keys);
-        let keys = if keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") };
-        let what = format!(
-            "waiting for a decision: the state of {keys} of `{pipeline}/{stage}` would have no \
-             owner; bring the stage back, give the one that follows it `state_from = \
-             \"{stage}\"` (a pipeline that follows: `state_from = \"{pipeline}\"`), or agree \
-             with `tapline reload --drop-state`, which parks it for 7 days"
-        );
-        Waiting { what }
-    });
-    (Hold::Files(hold), waiting.collect())
+    (Hold::Files(hold), orphans.into_iter().map(decision).collect())
+}
+
+fn decision(orphan: &Orphan) -> Waiting {
+    let Orphan { pipeline, stage, keys, .. } = orphan;
+    let keys = if *keys == 1 { "1 key".to_owned() } else { format!("{keys} keys") };
+    let what = format!(
+        "waiting for a decision: the state of {keys} of `{pipeline}/{stage}` would have no owner; \
+         bring the stage back, give the one that follows it `state_from = \"{stage}\"` (a \
+         pipeline that follows: `state_from = \"{pipeline}\"`), or agree with `tapline reload \
+         --drop-state`, which parks it for 7 days"
+    );
+    Waiting { what }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::changes::{Change, Orphan};
+    use super::super::changes::Change;
     use super::*;
 
     fn pipeline(change: How, name: &str) -> Change {
@@ -123,6 +126,7 @@ mod tests {
             (auto, Nothing, &harmless, files(&[]), 0),
             (confirm, Nothing, &harmless, Hold::Everything, 1),
             (confirm, Asked, &harmless, files(&[]), 0),
+            (confirm, Nothing, &renamed, Hold::Everything, 2),
             (auto, Nothing, &renamed, both.clone(), 1),
             (auto, Asked, &renamed, both.clone(), 1),
             (confirm, Asked, &renamed, both, 1),
