@@ -229,6 +229,7 @@ impl Outline {
         let before = file.state_from.iter().map(|from| (from.clone(), file.name.clone()));
         self.renamed.extend(before);
         self.sinks.extend(file.sinks.iter().map(|sink| id(&sink.stage.name)));
+        self.sinks.extend(file.publishers.iter().map(|publisher| id(&publisher.name)));
     }
 }
 
