@@ -1,7 +1,8 @@
 //! Publications that come back as messages: a pipeline that feeds its own source, and pipelines
 //! that feed each other.
 //!
-//! What a module publishes is known only while it runs, but `[publish] allow` bounds it. Where
+//! (Sinks that publish by a template are checked where they are read; here they count for
+//! circles.) What a module publishes is known only while it runs, but `[publish] allow` bounds it. Where
 //! every topic that an entry allows is one that a source reads, what is published comes back
 //! for certain; where only some are, it may.
 
@@ -72,7 +73,13 @@ pub(in crate::config) fn circles<'p>(
 ) -> Vec<Problem> {
     let pipelines: Vec<&Pipeline> = pipelines.collect();
     let feeds = |from: &Pipeline, to: &Pipeline| {
-        from.publish.iter().any(|allowed| to.sources.iter().any(|s| fed_by(s, allowed).is_some()))
+        from.outflows().any(|out| {
+            let mut sources = to.sources.iter();
+            sources.any(|source| {
+                out.broker.is_none_or(|broker| *broker == source.broker)
+                    && fed_by(source, out.filter).is_some()
+            })
+        })
     };
     let next: Vec<Vec<usize>> = pipelines
         .iter()
