@@ -9,6 +9,7 @@ mod access;
 mod config;
 mod dead_letters;
 mod floods;
+mod look;
 mod metrics;
 mod record;
 mod reload;

@@ -6,6 +6,8 @@
 mod check;
 mod config;
 mod dead_letters;
+mod devices;
+mod explain;
 mod health;
 mod record;
 mod reload;
@@ -13,6 +15,7 @@ mod remote;
 mod replay;
 mod resume;
 mod run;
+mod sessions;
 mod simulate;
 mod sinks;
 mod status;
@@ -71,6 +74,12 @@ enum Command {
     Resume(resume::Args),
     /// Show what was set aside, send it on its way again, or throw it away
     DeadLetters(dead_letters::Args),
+    /// Show devices: last seen, last values, state; or topics that belong to none
+    Devices(devices::Args),
+    /// Show the sessions that run
+    Sessions(sessions::Args),
+    /// Say why a topic reaches a sink, or at which filter, label or rule it ends
+    Explain(explain::Args),
     /// Watch what passes through a pipeline, as JSON lines
     Tap(tap::Args),
     /// Show what changed files would change, or take them up
@@ -114,6 +123,9 @@ impl Cli {
             Command::Test(args) => test::test(&args),
             Command::Resume(args) => resume::resume(&args),
             Command::DeadLetters(args) => dead_letters::dead_letters(&args),
+            Command::Devices(args) => devices::devices(&args),
+            Command::Sessions(args) => sessions::sessions(&args),
+            Command::Explain(args) => explain::explain(&args),
             Command::Tap(args) => tap::tap(&args),
             Command::Reload(args) => reload::reload(&args),
             Command::Simulate(args) => simulate::simulate(args),

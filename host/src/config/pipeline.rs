@@ -85,6 +85,8 @@ impl Pipeline {
 pub struct Source {
     pub name: Arc<str>,
     pub place: Place,
+    /// Where its table is written.
+    pub anchor: Anchor,
     pub broker: Arc<str>,
     /// Subscribe to each registered device whose `parser_type` a parse stage names.
     pub devices: bool,
@@ -187,6 +189,8 @@ pub enum OnReject {
 pub struct Validate {
     pub name: Arc<str>,
     pub place: Place,
+    /// Where its table is written.
+    pub anchor: Anchor,
     /// Empty: every message.
     pub topics: Vec<Pattern>,
     pub check: Check,
@@ -206,6 +210,8 @@ pub enum Check {
 #[derive(Clone, Debug)]
 pub struct Parse {
     pub stage: Stage,
+    /// Where its table is written.
+    pub anchor: Anchor,
     /// For messages bound to no device.
     pub topics: Vec<Pattern>,
     /// The `parser_type`s of devices that this stage reads; the module's name if none is written.
@@ -224,6 +230,8 @@ pub enum StageTime {
 #[derive(Clone, Debug)]
 pub struct Detect {
     pub stage: Stage,
+    /// Where its table is written.
+    pub anchor: Anchor,
     /// The name of the stage whose state it takes over, once.
     pub state_from: Option<Arc<str>>,
     /// Names of earlier stages; empty: all parse stages.
@@ -261,6 +269,8 @@ pub enum KeyPart {
 #[derive(Clone, Debug)]
 pub struct Sink {
     pub stage: Stage,
+    /// Where its table is written.
+    pub anchor: Anchor,
     /// Names of earlier stages; empty: all.
     pub from: Vec<Arc<str>>,
     /// Never empty.
@@ -278,6 +288,8 @@ pub struct Sink {
 pub struct Publisher {
     pub name: Arc<str>,
     pub place: Place,
+    /// Where its table is written.
+    pub anchor: Anchor,
     /// Names of earlier stages; empty: all.
     pub from: Vec<Arc<str>>,
     /// Never empty, never a publication.

@@ -28,6 +28,17 @@ impl Place {
     }
 }
 
+impl Place {
+    /// File and line, or the way inside the document where there are no lines.
+    pub fn spot(&self) -> String {
+        match (self.text.is_empty(), self.path.is_empty()) {
+            (false, _) => format!("{}:{}", self.file, self.line_and_column().0),
+            (true, false) => format!("{}: {}", self.file, self.path),
+            (true, true) => self.file.to_string(),
+        }
+    }
+}
+
 impl std::fmt::Debug for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}:{:?} {}", self.file, self.span, self.path)

@@ -591,6 +591,7 @@ impl Thread {
             dead: effects.dead,
             dead_removed: effects.letters_gone,
             dead_again: effects.letters_again,
+            said: super::sights::said(&plan, &effects.items),
             marks: effects.marks,
             ..Commit::default()
         };

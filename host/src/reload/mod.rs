@@ -23,6 +23,7 @@ mod router;
 mod sinks;
 mod start;
 mod status;
+mod strangers;
 mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +40,7 @@ pub use files::{ReloadError, ReloadPlan, Reloaded};
 pub use gate::Waiting;
 pub use health::{BrokerHealth, Health, PipelineHealth, SinkHealth};
 pub use letters::{Chosen, Left, Next, TURN, Turned};
+pub use look::{DeviceView, explain};
 pub use push::{Applied, IfMatch, PushError};
 pub(crate) use pushed::read_document;
 pub use revisions::{Entry, InForce};
@@ -46,6 +48,7 @@ pub use start::StartError;
 pub use status::{
     BrokerStatus, Failure, ModuleStatus, PipelineStatus, SinkState, StageStatus, Status,
 };
+pub use strangers::{Understood, UnknownView};
 
 use crate::broker::{Farewell, Link, LinkOptions, Memory, MemoryError, Subscription};
 use crate::config::push::Pushed;
@@ -54,7 +57,7 @@ use crate::config::{Config, Problem};
 use crate::delivery::{Delivery, Surroundings};
 use crate::message::Timestamp;
 use crate::module::Engine;
-use crate::pipeline::{Activity, Halted, Resume, Shard, Watchers};
+use crate::pipeline::{Activity, Halted, Resume, Shard, Sights, Watchers};
 use crate::store::{StageId, Store, Succession};
 use crate::telemetry::{self, clock};
 use files::Pending;
@@ -90,6 +93,7 @@ pub struct Tapline {
     /// Ends its ticker when it goes, so it stays for as long as modules run.
     engine: Arc<Engine>,
     activity: Arc<Activity>,
+    sights: Arc<Sights>,
     watchers: Arc<Watchers>,
     delivery: Delivery,
     ways: Arc<Ways>,
@@ -268,6 +272,7 @@ impl Tapline {
             connection.link.subscribe(prepare::subscriptions(&plans, &name));
         }
         self.activity.retain_plans(plans.iter().map(|plan| &**plan));
+        self.sights.retain(&plans);
         self.activity.retain_devices(&|id| config.devices.by_id.contains_key(id));
         *self.write() = Running { config: Some(config), pushed, shards, problems, broken, updated };
     }

@@ -15,7 +15,7 @@ use crate::config::push::Pushed;
 use crate::delivery::{self, Delivery, Surroundings};
 use crate::message::Timestamp;
 use crate::module::{Engine, EngineError, EngineOptions};
-use crate::pipeline::{Activity, Watchers};
+use crate::pipeline::{Activity, Sights, Watchers};
 use crate::store::{Change, OpenError, Store, StoreError, StoreOptions};
 use crate::telemetry::clock;
 
@@ -53,6 +53,9 @@ impl Tapline {
         let kept = Kept::read(&store, &options).await?;
         let clock = Arc::new(clock::now);
         let activity = Arc::new(Activity::default());
+        let remembered = store.clone();
+        let sights = blocking(move || remembered.load_said()).await?;
+        let sights = Arc::new(Sights::remembering(sights));
         let nowhere = Surroundings { bridge: kept.name.as_str().into(), devices: Arc::default() };
         let delivery = Delivery::new(store.clone(), delivery::Options::new(clock), nowhere);
         let tapline = Arc::new(Self {
@@ -62,7 +65,8 @@ impl Tapline {
             inputs: RwLock::new(Arc::new(inputs)),
             files: Mutex::default(),
             engine: Arc::new(engine),
-            watchers: Watchers::new(vec![activity.clone()]),
+            watchers: Watchers::new(vec![activity.clone(), sights.clone()]),
+            sights,
             activity,
             delivery,
             ways,

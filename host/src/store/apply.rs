@@ -10,7 +10,7 @@ use std::sync::Arc;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::commit::{
-    Audit, Commit, Committed, DeadLetter, Fate, KeyId, KeyRow, Mark, NewDelivery, RowId,
+    Audit, Commit, Committed, DeadLetter, Fate, KeyId, KeyRow, Mark, NewDelivery, RowId, Said,
     Settlement, SinkId,
 };
 use super::encoding;
@@ -82,6 +82,9 @@ pub(super) fn apply(
     commit: &Commit,
 ) -> Result<Committed, StoreError> {
     let mut step = Step { connection, numbers, tally, committed: Committed::default() };
+    for said in &commit.said {
+        step.say(said)?;
+    }
     for (id, row) in &commit.keys {
         match row {
             Some(row) => step.put_key(id, row)?,
@@ -171,6 +174,27 @@ impl Step<'_> {
         self.connection
             .prepare_cached("DELETE FROM keys WHERE stage = ?1 AND key = ?2")?
             .execute(params![stage, &*id.key])?;
+        self.connection
+            .prepare_cached("DELETE FROM said WHERE stage = ?1 AND key = ?2")?
+            .execute(params![stage, &*id.key])?;
+        Ok(())
+    }
+
+    fn say(&mut self, said: &Said) -> Result<(), StoreError> {
+        let stage = self.stage(&said.id.pipeline, &said.id.stage)?;
+        self.connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO said (stage, key, device, kind, at, data) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                stage,
+                &*said.id.key,
+                said.device.as_ref().map(|device| device.as_str()),
+                said.kind,
+                signed(said.at.0),
+                said.data,
+            ])?;
         Ok(())
     }
 

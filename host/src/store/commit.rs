@@ -168,6 +168,17 @@ pub struct Audit {
     pub what: String,
 }
 
+/// The last that a detector said of a key's session, so that it is known after a restart.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Said {
+    pub id: KeyId,
+    pub device: Option<DeviceId>,
+    pub kind: String,
+    pub at: Timestamp,
+    /// The event's data, a JSON object.
+    pub data: String,
+}
+
 /// A delivery that left the outbox without having been accepted.
 #[derive(Clone, PartialEq, Debug)]
 pub struct DeadDelivery {
@@ -201,6 +212,8 @@ pub struct Commit {
     /// Dead letters that stay under their number with a new reason: a replay failed.
     pub dead_again: Vec<(u64, DeadLetter)>,
     pub audit: Vec<Audit>,
+    /// A key that is forgotten in the same commit takes what was said of it along.
+    pub said: Vec<Said>,
     pub marks: Vec<Mark>,
     pub settle: Vec<Settlement>,
     pub meta: Vec<(String, Vec<u8>)>,
@@ -215,6 +228,7 @@ impl Commit {
             && self.dead_removed.is_empty()
             && self.dead_again.is_empty()
             && self.audit.is_empty()
+            && self.said.is_empty()
             && self.marks.is_empty()
             && self.settle.is_empty()
             && self.meta.is_empty()

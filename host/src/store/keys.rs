@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Row};
 
 use super::Store;
 use super::apply::{put_meta, unsigned};
-use super::commit::{KeyRow, Mark};
+use super::commit::{KeyId, KeyRow, Mark, Said};
 use super::error::StoreError;
 use crate::message::{DeviceId, Timestamp};
 
@@ -36,6 +36,52 @@ impl Store {
                 }
             }
             Ok(all)
+        })
+    }
+
+    /// By the wall clock, when the last input of a device that counted was received, in any
+    /// stage of `pipeline`: whose key is the device, or begins with it.
+    pub fn last_input(
+        &self,
+        pipeline: &str,
+        device: &str,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| {
+            // `0` follows `/`, which parts a key.
+            let last: Option<i64> = connection
+                .prepare_cached(
+                    "SELECT MAX(at + lag_ms) FROM keys JOIN stages ON stages.id = keys.stage \
+                     WHERE pipeline = ?1 \
+                     AND (key = ?2 OR key > ?2 || '/' AND key < ?2 || '0')",
+                )?
+                .query_row([pipeline, device], |row| row.get(0))?;
+            Ok(last.map(|at| Timestamp(unsigned(at))))
+        })
+    }
+
+    /// The last that was said of each session, by pipeline, stage and key.
+    pub fn load_said(&self) -> Result<Vec<Said>, StoreError> {
+        self.read(|connection| {
+            let mut said = connection.prepare_cached(
+                "SELECT pipeline, stages.stage, key, device, kind, at, data \
+                 FROM said JOIN stages ON stages.id = said.stage \
+                 ORDER BY pipeline, stages.stage, key",
+            )?;
+            let rows = said.query_map([], |row| {
+                let text = |column| Ok::<_, rusqlite::Error>(row.get::<_, String>(column)?);
+                Ok(Said {
+                    id: KeyId {
+                        pipeline: text(0)?.into(),
+                        stage: text(1)?.into(),
+                        key: text(2)?.into(),
+                    },
+                    device: row.get::<_, Option<String>>(3)?.map(|d| DeviceId(d.into())),
+                    kind: text(4)?,
+                    at: Timestamp(unsigned(row.get(5)?)),
+                    data: text(6)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
     }
 

@@ -36,7 +36,7 @@ use tokio::sync::mpsc;
 pub use audit::NumberedAudit;
 pub use commit::{
     Audit, Commit, Committed, DeadDelivery, DeadLetter, Done, Fate, KeyId, KeyRow, Mark, ModuleTag,
-    NewDelivery, RowId, Settlement, SinkId,
+    NewDelivery, RowId, Said, Settlement, SinkId,
 };
 pub use dead_letters::{DeadLetterCount, LetterFilter, NumberedDeadLetter};
 pub use error::{OpenError, StoreError};

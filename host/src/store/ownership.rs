@@ -199,6 +199,14 @@ impl Store {
 fn expire(connection: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
     let gone = connection
         .execute("DELETE FROM parked WHERE parked_at < ?1", [signed(now.minus_ms(PARKED_MS).0)])?;
+    // What was said of a key goes with the last that is kept of it.
+    connection.execute(
+        "DELETE FROM said WHERE NOT EXISTS \
+         (SELECT 1 FROM keys WHERE keys.stage = said.stage AND keys.key = said.key) \
+         AND NOT EXISTS (SELECT 1 FROM parked JOIN stages USING (pipeline, stage) \
+         WHERE stages.id = said.stage AND parked.key = said.key)",
+        [],
+    )?;
     Ok(count(gone))
 }
 
@@ -215,6 +223,12 @@ fn inherit(connection: &Connection, from: &StageId, to: &StageId) -> rusqlite::R
     add_stage(connection, to)?;
     let moved = connection.execute(
         "UPDATE OR IGNORE keys \
+         SET stage = (SELECT id FROM stages WHERE pipeline = ?3 AND stage = ?4) \
+         WHERE stage = (SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2)",
+        params![&*from.pipeline, &*from.stage, &*to.pipeline, &*to.stage],
+    )?;
+    connection.execute(
+        "UPDATE OR IGNORE said \
          SET stage = (SELECT id FROM stages WHERE pipeline = ?3 AND stage = ?4) \
          WHERE stage = (SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2)",
         params![&*from.pipeline, &*from.stage, &*to.pipeline, &*to.stage],

@@ -11,8 +11,12 @@ use rusqlite::{Connection, OpenFlags};
 use super::error::OpenError;
 
 /// What makes format n + 1 of format n. Only ever append: each stands in databases out there.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("schema/1.sql"), include_str!("schema/2.sql"), include_str!("schema/3.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema/1.sql"),
+    include_str!("schema/2.sql"),
+    include_str!("schema/3.sql"),
+    include_str!("schema/4.sql"),
+];
 
 /// A damaged page is found at opening up to this size, by reading everything; beyond, it is
 /// found when it is read, because a start must not take minutes.

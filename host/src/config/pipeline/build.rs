@@ -18,7 +18,7 @@ use super::{
     Batch, Check, Detect, KeyPart, Parse, Pipeline, Publisher, Retained, Sink, Source, StageTime,
     Take, UnknownDevices, Validate,
 };
-use crate::config::document::Format;
+use crate::config::document::{Anchor, Format};
 use crate::config::problem::Problem;
 use crate::config::reader::Reader;
 use crate::config::schema::Shape;
@@ -184,6 +184,7 @@ impl Build<'_> {
             self.reader.key_problem(at, "source subscribes to nothing", remedy);
         }
         Some(Source {
+            anchor: Anchor::new(&self.reader.document, at),
             name: source.name.0.into(),
             place: self.reader.place(&format!("{at}/name")),
             broker: broker.0.into(),
@@ -245,7 +246,9 @@ impl Build<'_> {
             }
         };
         let place = self.reader.place(&format!("{at}/name"));
-        Some(Validate { name, place, topics, check, on_reject: on_reject(stage.on_reject) })
+        let anchor = Anchor::new(&self.reader.document, at);
+        let on_reject = on_reject(stage.on_reject);
+        Some(Validate { name, place, anchor, topics, check, on_reject })
     }
 
     fn schema(&mut self, at: &str, file: String) -> Option<Check> {
@@ -287,6 +290,7 @@ impl Build<'_> {
             on_reject: stage.on_reject,
         };
         Some(Parse {
+            anchor: Anchor::new(&self.reader.document, at),
             stage: self.stage(at, common),
             topics,
             parser_types: parser_types.into_iter().map(Arc::from).collect(),
@@ -329,6 +333,7 @@ impl Build<'_> {
             on_reject: stage.on_reject,
         };
         Some(Detect {
+            anchor: Anchor::new(&self.reader.document, at),
             state_from: stage.state_from.map(|name| name.0.into()),
             from: stage.from.into_iter().map(Arc::from).collect(),
             take,
@@ -386,6 +391,7 @@ impl Build<'_> {
             on_reject: None,
         };
         Some(Sink {
+            anchor: Anchor::new(&self.reader.document, at),
             from: stage.from.into_iter().map(Arc::from).collect(),
             take,
             labels: stage.labels,

@@ -47,6 +47,7 @@ impl Build<'_> {
         };
         let topic = topic?;
         Some(Publisher {
+            anchor: crate::config::document::Anchor::new(&self.reader.document, at),
             filter: topic.topic_filter()?,
             name: sink.name.0.into(),
             place: self.reader.place(&format!("{at}/name")),
