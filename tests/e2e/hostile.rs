@@ -9,7 +9,7 @@ const WHOLE: [&str; 2] = ["session_started", "session_stopped"];
 const HOSTILE: &str = "format = 1
 name = \"hostile\"
 [publish]
-allow = [\"hostile/out\"]
+allow = [\"answers/#\"]
 [[source]]
 name = \"orders\"
 broker = \"main\"
