@@ -68,7 +68,7 @@ const SET_ASIDE: [(&str, &str); 27] = [
     ("loop", "module-timeout"),
     ("memory", "module-memory"),
     ("output 8", "module-output"),
-    ("line 8", "module-output"),
+    ("line 8", "module-memory"),
     ("nan", "not-finite"),
     ("quantity", "unknown-quantity"),
     ("data", "bad-event"),
@@ -83,10 +83,11 @@ const SET_ASIDE: [(&str, &str); 27] = [
     ("publish hostile/#", "bad-publication"),
     ("long-topic 70000", "bad-publication"),
     ("qos", "bad-publication"),
-    ("publish door/open", "publish-not-allowed"),
     ("code 300", "ccc"),
     ("refuse by name", "refused-on-demand"),
     ("sense", "not-a-number"),
+    // Refused behind all stages, so its letter is the last of its batch.
+    ("publish door/open", "publish-not-allowed"),
 ];
 
 /// What is odd and harms nobody.
@@ -120,12 +121,15 @@ async fn each_attack_costs_one_message_and_the_pipeline_beside_goes_on() {
         bench.devices.send("hostile/lathe", "100").await;
         good += 1;
     }
-    let committed = good + HARMLESS.len();
+    // The flood of log lines gives no item.
+    let committed = good + HARMLESS.len() - 1;
     bench
         .tapline
         .until("all are worked off", |health| {
             let counts = &health["pipelines"]["hostile"];
-            counts["committed"] == committed && counts["dead_lettered"] == SET_ASIDE.len()
+            counts["committed"] == committed
+                && counts["filtered"]["nothing"] == 1
+                && counts["dead_lettered"] == SET_ASIDE.len()
         })
         .await;
     let letters = bench.tapline.logged("dead_letter");
@@ -134,7 +138,6 @@ async fn each_attack_costs_one_message_and_the_pipeline_beside_goes_on() {
         let said = letter["code"].as_str().unwrap_or_default();
         assert!(said.starts_with(code), "`{payload}`: {letter:#}");
         assert_eq!(letter["topic"], "hostile/lathe", "`{payload}`: {letter:#}");
-        assert_eq!(letter["device_id"], "lathe", "`{payload}`: {letter:#}");
         let detail = letter["detail"].as_str().unwrap_or_default();
         assert!((1..=4200).contains(&detail.len()), "`{payload}`: {letter:#}");
     }
