@@ -127,7 +127,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::Closed`]; `done` is dropped uncalled.
     pub fn submit(&self, commit: Commit, done: Done) -> Result<(), StoreError> {
-        self.inner.work.blocking_send(Work::Commit(commit, done)).map_err(|_| StoreError::Closed)
+        self.inner
+            .work
+            .blocking_send(Work::Commit(Box::new(commit), done))
+            .map_err(|_| StoreError::Closed)
     }
 
     /// Hands `commit` to the writer and waits until it is durable.
@@ -139,7 +142,11 @@ impl Store {
         let done = Box::new(move |committed| {
             let _ = sender.send(committed);
         });
-        self.inner.work.send(Work::Commit(commit, done)).await.map_err(|_| StoreError::Closed)?;
+        self.inner
+            .work
+            .send(Work::Commit(Box::new(commit), done))
+            .await
+            .map_err(|_| StoreError::Closed)?;
         receiver.await.map_err(|_| StoreError::Closed)
     }
 

@@ -34,7 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A piece of work for the writer.
 pub(super) enum Work {
-    Commit(Commit, Done),
+    Commit(Box<Commit>, Done),
     /// A statement of the store's own; may run again if the transaction is tried again.
     Call(Call, Done),
     /// The last piece of work.
