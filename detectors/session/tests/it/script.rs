@@ -118,7 +118,5 @@ fn seconds(ms: u64) -> f64 {
 /// Milliseconds of an RFC 3339 time.
 pub(crate) fn millis(time: &Value) -> u64 {
     let text = time.as_str().expect("a time is text");
-    let time = time::OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339)
-        .expect("RFC 3339");
-    (time.unix_timestamp_nanos() / 1_000_000) as u64
+    tapline_sdk::time::parse_rfc3339(text).expect("RFC 3339")
 }

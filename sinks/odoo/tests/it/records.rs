@@ -207,9 +207,10 @@ fn only_ids_for_all_rows_are_success() {
 
 fn session(kind: &str, more: Value) -> Delivery {
     let mut data = json!({"session_id": "5d0c-1", "started_at": "2026-02-12T08:00:00.000Z"});
-    data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    data.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
     let mut delivery = delivery("d");
-    delivery.device.as_mut().unwrap().labels = vec![("workcenter".into(), "mrp.saw".into())];
+    delivery.device.as_mut().expect("a device").labels =
+        vec![("workcenter".into(), "mrp.saw".into())];
     let at = 1_770_890_420_000; // 2026-02-12T10:00:20Z
     delivery.content = Content::Item(Event::new(kind).at_ms(at).data(&data).into());
     delivery
