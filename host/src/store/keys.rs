@@ -68,7 +68,7 @@ impl Store {
                  ORDER BY pipeline, stages.stage, key",
             )?;
             let rows = said.query_map([], |row| {
-                let text = |column| Ok::<_, rusqlite::Error>(row.get::<_, String>(column)?);
+                let text = |column| row.get::<_, String>(column);
                 Ok(Said {
                     id: KeyId {
                         pipeline: text(0)?.into(),

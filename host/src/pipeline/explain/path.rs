@@ -3,8 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::{Path, Question, Step, Verdict, trial};
 use crate::config::document::Anchor;
 use crate::config::pipeline::{Detect, Pipeline, Publisher, Retained, Sink, Take, UnknownDevices};
@@ -78,7 +76,7 @@ impl Walk<'_> {
             let message = Arc::new(Message {
                 id: MessageId { source: broker.clone(), epoch: 0, sequence: 0 },
                 topic: question.topic.clone(),
-                payload: question.payload.clone().unwrap_or_else(Bytes::new),
+                payload: question.payload.clone().unwrap_or_default(),
                 received_at: question.received_at,
                 qos: 1,
                 retained: question.retained,
@@ -174,7 +172,7 @@ impl Walk<'_> {
         for device in lost.take(5) {
             let (id, wanted) = (&device.id, &device.parser_type);
             let read: Vec<_> = plan.parsers.iter().flat_map(|p| &p.parser_types).collect();
-            if !read.iter().any(|known| *known == wanted) {
+            if !read.contains(&wanted) {
                 let read: Vec<_> = read.iter().map(|known| format!("`{known}`")).collect();
                 let what = format!(
                     "device `{id}` has this topic, but no parse stage here reads its parser_type \
