@@ -5,7 +5,7 @@
 //! the process: environment, time and generated name come in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,6 +25,9 @@ use crate::message::Timestamp;
 mod known;
 
 use known::Known;
+
+/// Bytes of one file: some 100,000 devices.
+const LARGEST: u64 = 64 << 20;
 
 /// Everything that a site directory says, as text.
 #[derive(Clone, Debug, Default)]
@@ -118,6 +121,12 @@ impl Texts {
         file == "tapline.toml" || files.any(|text| *text.file == *file)
     }
 
+    /// A pipeline's or device file's text.
+    pub fn text(&self, file: &str) -> Option<&str> {
+        let mut files = self.pipelines.iter().chain(&self.devices);
+        files.find(|text| *text.file == *file).map(|text| &*text.text)
+    }
+
     /// These texts, but the files in `held` as `before` has them, and their schemas as given.
     #[must_use]
     pub fn holding(
@@ -174,7 +183,7 @@ impl Texts {
 
     fn file(&mut self, file: &Path) -> Option<Text> {
         let path = self.dir.clone().unwrap_or_default().join(file);
-        let bytes = match std::fs::read(&path) {
+        let bytes = match read(&path) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
             Err(error) => {
@@ -218,10 +227,32 @@ impl Texts {
     fn open(&self, file: &str) -> io::Result<String> {
         match (self.schemas.get(file), &self.dir) {
             (Some(text), _) => Ok(text.clone()),
-            (None, Some(dir)) => std::fs::read_to_string(dir.join(file)),
+            (None, Some(dir)) => {
+                let bytes = read(&dir.join(file))?;
+                String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+            }
             (None, None) => Err(io::ErrorKind::NotFound.into()),
         }
     }
+}
+
+/// A file's text, if it is one and not larger than a person's files are.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = std::fs::File::open(path)?;
+    let about = file.metadata()?;
+    if about.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    if !about.is_file() {
+        return Err(io::Error::other("it is no file"));
+    }
+    if about.len() > LARGEST {
+        let what = format!("it is larger than {} MiB", LARGEST >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Checks everything at once.

@@ -13,6 +13,7 @@ pub mod init;
 mod json_spans;
 pub mod layers;
 pub mod load;
+mod mentions;
 pub mod patch;
 pub mod pipeline;
 pub mod problem;

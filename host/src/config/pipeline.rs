@@ -26,7 +26,7 @@ pub(super) use loops::circles;
 pub(super) use take::check as check_take;
 
 /// A checked pipeline file.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pipeline {
     /// Identity of its state; default: the file's name without `.toml`.
     pub name: Arc<str>,
@@ -81,7 +81,7 @@ impl Pipeline {
 }
 
 /// Where messages come from. Only brokers in this version.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Source {
     pub name: Arc<str>,
     pub place: Place,
@@ -118,7 +118,7 @@ pub enum UnknownDevices {
 }
 
 /// What every stage that runs a module has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
     pub name: Arc<str>,
     pub place: Place,
@@ -136,6 +136,26 @@ pub struct Settings {
     pub value: Map<String, Value>,
     /// Where they are written.
     pub anchor: Anchor,
+}
+
+impl Pipeline {
+    /// Every stage that runs a module.
+    pub fn stages(&self) -> impl Iterator<Item = &Stage> {
+        let validate = self.validate.iter().filter_map(|validate| match &validate.check {
+            Check::Module(stage) => Some(&**stage),
+            Check::Schema { .. } => None,
+        });
+        let parse = self.parse.iter().map(|parse| &parse.stage);
+        let detect = self.detect.iter().map(|detect| &detect.stage);
+        validate.chain(parse).chain(detect).chain(self.sinks.iter().map(|sink| &sink.stage))
+    }
+}
+
+/// Where they are written changes nothing.
+impl PartialEq for Settings {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
 }
 
 impl Stage {
@@ -185,7 +205,7 @@ pub enum OnReject {
     Halt,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Validate {
     pub name: Arc<str>,
     pub place: Place,
@@ -197,7 +217,7 @@ pub struct Validate {
     pub on_reject: OnReject,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Check {
     Module(Box<Stage>),
     /// A JSON Schema that the host applies; the text of the file, already known to be JSON.
@@ -207,7 +227,7 @@ pub enum Check {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Parse {
     pub stage: Stage,
     /// Where its table is written.
@@ -227,7 +247,7 @@ pub enum StageTime {
     Receipt,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Detect {
     pub stage: Stage,
     /// Where its table is written.
@@ -266,7 +286,7 @@ pub enum KeyPart {
     Capture(Arc<str>),
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Sink {
     pub stage: Stage,
     /// Where its table is written.
@@ -284,7 +304,7 @@ pub struct Sink {
 }
 
 /// A sink that publishes what it takes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Publisher {
     pub name: Arc<str>,
     pub place: Place,

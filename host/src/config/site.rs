@@ -32,6 +32,7 @@ pub struct Site {
     /// Which times a device may state, relative to the receipt.
     pub time: TimeWindow,
     pub reload: Reload,
+    pub watch: Watch,
 }
 
 /// One MQTT broker.
@@ -206,4 +207,18 @@ pub struct TimeWindow {
 pub enum Reload {
     Auto,
     Confirm,
+}
+
+/// How changed files are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watch {
+    /// Whether the system's events count; many mounts give none, and some give too many.
+    pub events: bool,
+    pub rescan: Duration,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        Self { events: true, rescan: Duration::from_secs(3) }
+    }
 }

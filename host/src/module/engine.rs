@@ -58,6 +58,11 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// The largest module, in bytes, that is loaded.
+    pub fn module_size(&self) -> usize {
+        self.options.module_size
+    }
+
     /// Starts an engine. Compiled modules are kept in `cache`, which may be deleted at any
     /// time; without one each start compiles anew.
     pub fn new(cache: Option<PathBuf>, options: EngineOptions) -> Result<Self, EngineError> {

@@ -64,11 +64,17 @@ impl StageKeys {
         self.dirty.insert(key.clone());
     }
 
+    /// Keys of which `wanted` says yes, in order of their names.
+    pub(super) fn among(&self, wanted: impl Fn(&KeyRow) -> bool) -> Vec<(Arc<str>, &KeyRow)> {
+        let rows = self.rows.iter().filter(|(_, row)| wanted(row));
+        let mut found: Vec<_> = rows.map(|(key, row)| (key.clone(), row)).collect();
+        found.sort_by(|a, b| a.0.cmp(&b.0));
+        found
+    }
+
     /// All keys, in order of their names.
     pub(super) fn all(&self) -> Vec<(Arc<str>, &KeyRow)> {
-        let mut all: Vec<_> = self.rows.iter().map(|(key, row)| (key.clone(), row)).collect();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
+        self.among(|_| true)
     }
 
     /// When the next wake-up that was asked for by `until` is due by the wall clock.

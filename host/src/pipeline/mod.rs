@@ -8,6 +8,7 @@
 
 mod activity;
 mod detect;
+mod difference;
 mod directory;
 mod effects;
 mod explain;
@@ -19,6 +20,7 @@ mod keys;
 mod letters;
 mod line;
 mod marks;
+mod migrate;
 mod plan;
 mod runner;
 mod settings;
@@ -32,6 +34,7 @@ mod watchers;
 mod worker;
 
 pub use activity::{Activity, DeviceSight, Note};
+pub use difference::Concerned;
 pub use directory::{Bound, Directory};
 pub use effects::{Effects, Fate};
 pub use explain::{Explanation, Question, Step, Verdict, explain};
@@ -40,6 +43,7 @@ pub use ingest::subscriptions;
 pub use item::{Emitted, Identity};
 pub use letters::{Redo, Redone};
 pub use line::{Clock, write_item, write_message, write_rejection};
+pub use migrate::{Unmigrated, migrated};
 pub use plan::{
     DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, PublishStage, SinkStage, ValidateCheck,
     check_modules,

@@ -9,10 +9,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use super::difference::Concerned;
 use super::effects::Effects;
 use super::flow::{Flow, Held, Settled};
 use super::letters::{Redo, Redone};
 use super::marks::Marks;
+use super::migrate::Unmigrated;
 use super::plan::Plan;
 use super::worker::{Refusals, Worker};
 use crate::broker::{LinkEvent, Received, Ticket};
@@ -83,10 +85,16 @@ pub struct Observed<'a> {
 /// A look at what a pipeline remembers, between two turns.
 type Visit = Box<dyn FnOnce(&Worker) + Send>;
 
+struct NewPlan {
+    plan: Arc<Plan>,
+    concerned: Concerned,
+    succession: Succession,
+}
+
 enum Entry {
     Message(Received, Held),
     Link(Arc<str>, LinkEvent),
-    Apply(Arc<Plan>, Succession, SyncSender<()>),
+    Apply(Box<NewPlan>, SyncSender<Result<(), Unmigrated>>),
     Visit(Visit),
     Redo(Vec<Redo>, SyncSender<Vec<Redone>>),
     Resume(Resume, SyncSender<Option<Halted>>),
@@ -128,6 +136,8 @@ impl Queue {
 pub enum StartError {
     #[error("what the pipeline remembers cannot be read")]
     Store(#[from] StoreError),
+    #[error("what the pipeline remembers cannot be taken over")]
+    State(#[from] Unmigrated),
     #[error("no thread can be started")]
     Thread(#[source] std::io::Error),
 }
@@ -161,6 +171,7 @@ impl Shard {
             .and_then(|v| Some(Timestamp(u64::from_le_bytes(v.try_into().ok()?))));
         let queue = Arc::new(Queue::default());
         let mut worker = Worker::counted(plan.clone(), rows, flow.clone());
+        worker.migrate(&plan)?;
         worker.set_refusals(Refusals::Halt);
         let halted = Arc::default();
         let mut thread = Thread {
@@ -211,13 +222,30 @@ impl Shard {
     }
 
     /// Takes up a new plan after all messages before it; returns when it runs. State changes
-    /// hands in between, so that no message meets a stage without what it inherits.
-    pub fn apply(&self, plan: Arc<Plan>, succession: Succession) {
-        *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan.clone();
+    /// hands in between, so that no message meets a stage without what it inherits. One that
+    /// does the same as the one that runs leaves everything as it is.
+    ///
+    /// # Errors
+    /// If a module cannot read the state that is there; then the plan before goes on.
+    pub fn apply(&self, plan: Arc<Plan>, succession: Succession) -> Result<(), Unmigrated> {
+        // Kept until the end: to drop it takes longer than the thread may stand still.
+        let before = self.plan();
+        // One that stands still tries again.
+        if succession.is_empty() && self.halted().is_none() && before.is_same(&plan) {
+            return Ok(());
+        }
+        let concerned = before.concerned(&plan);
+        let now_running = |plan| *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = plan;
+        now_running(plan.clone());
         let (done, wait) = sync_channel(1);
-        self.queue.push(Entry::Apply(plan, succession, done));
+        let new = Box::new(NewPlan { plan, concerned, succession });
+        self.queue.push(Entry::Apply(new, done));
         // An error says that the thread is gone: then there is nothing to wait for.
-        let _gone = wait.recv();
+        let result = wait.recv().unwrap_or(Ok(()));
+        if result.is_err() {
+            now_running(before);
+        }
+        result
     }
 
     /// Runs `visit` on the pipeline's thread, after all messages before it and before all that
@@ -368,14 +396,10 @@ impl Thread {
                 let (turn, effects) = self.link_changed(&broker, event);
                 self.commit(turn, effects, Owed::default(), &[], 0, start);
             }
-            Entry::Apply(plan, succession, done) => {
+            Entry::Apply(new, done) => {
                 // What is due acts by the settings of before.
                 self.wake();
-                self.inherit(&plan, &succession);
-                let now = self.links.values().all(|l| l.up && l.drained).then(clock::now);
-                let effects = self.worker.apply(plan, now);
-                self.commit(Turn::Plan { now }, effects, Owed::default(), &[], 0, start);
-                let _nobody_waits = done.send(());
+                let _nobody_waits = done.send(self.take_up(*new, start));
                 self.go_on(Resume::Retry);
             }
             Entry::Resume(how, done) => {
@@ -391,14 +415,33 @@ impl Thread {
         true
     }
 
+    fn take_up(&mut self, new: NewPlan, start: Instant) -> Result<(), Unmigrated> {
+        let NewPlan { plan, mut concerned, succession } = new;
+        if self.inherit(&plan, &succession) {
+            concerned = Concerned::Everybody;
+        }
+        self.worker.migrate(&plan)?;
+        let now = self.links.values().all(|l| l.up && l.drained).then(clock::now);
+        let effects = self.worker.apply(plan, &concerned, now);
+        self.commit(Turn::Plan { now }, effects, Owed::default(), &[], 0, start);
+        tracing::debug!(
+            event = "plan_taken_up",
+            pipeline = %self.worker.plan().file.name,
+            took_us = start.elapsed().as_micros(),
+            "messages go on by the new plan"
+        );
+        Ok(())
+    }
+
     /// Lets state change hands, and reads it where a stage comes in that did not run before.
-    fn inherit(&mut self, plan: &Plan, succession: &Succession) {
+    /// Whether anything did.
+    fn inherit(&mut self, plan: &Plan, succession: &Succession) -> bool {
         let before = self.worker.plan().clone();
         let is_new = |stage: &str| before.rank(stage) == usize::MAX;
         let parsers = plan.parsers.iter().map(|parser| &parser.stage.name);
         let mut stages = parsers.chain(plan.detectors.iter().map(|d| &d.stage.name));
         if succession.is_empty() && !stages.any(|stage| is_new(stage)) {
-            return;
+            return false;
         }
         // The store writes in order: what was committed before is written before.
         let read = self.store.succeed(succession, clock::now()).and_then(|done| {
@@ -415,14 +458,18 @@ impl Thread {
                     "stages took their state up"
                 );
                 self.worker.remember(rows);
+                true
             }
             // Without a store nothing is committed any more, whatever is remembered.
-            Err(error) => tracing::error!(
-                event = "state_not_read",
-                pipeline = %plan.file.name,
-                error = &error as &dyn std::error::Error,
-                "stages did not take their state up"
-            ),
+            Err(error) => {
+                tracing::error!(
+                    event = "state_not_read",
+                    pipeline = %plan.file.name,
+                    error = &error as &dyn std::error::Error,
+                    "stages did not take their state up"
+                );
+                false
+            }
         }
     }
 

@@ -8,12 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::detect::{StepInput, What};
+use super::difference::Concerned;
 use super::effects::{Effects, Fate};
 use super::flow::Flow;
 use super::ingest;
 use super::inputs::{labelled, settings_of};
 use super::item::Routed;
 use super::keys::StageKeys;
+use super::migrate::{self, Unmigrated, migrated};
 use super::plan::Plan;
 use super::runner::Runner;
 use crate::config::pipeline::KeyPart;
@@ -132,23 +134,62 @@ impl Worker {
         }
     }
 
+    /// Rows whose state the detectors of `plan` have to bring up to date.
+    pub fn outdated(&self, plan: &Plan) -> Vec<StoredKey> {
+        let of = |detector: &super::plan::DetectStage| {
+            let stage = detector.stage.name.clone();
+            let keys = self.keys.get(&stage).into_iter();
+            let rows = keys.flat_map(|keys| keys.among(|row| migrate::is_outdated(detector, row)));
+            rows.map(|(key, row)| (stage.clone(), key, row.clone())).collect::<Vec<_>>()
+        };
+        plan.detectors.iter().flat_map(of).collect()
+    }
+
+    /// Brings state up to date that older versions of the plan's detectors wrote.
+    ///
+    /// # Errors
+    /// If a module does not take a state; then none is changed.
+    pub fn migrate(&mut self, plan: &Plan) -> Result<(), Unmigrated> {
+        for (stage, key, row) in migrated(plan, self.outdated(plan))? {
+            self.keys.entry(stage).or_default().set(&key, Some(row));
+        }
+        Ok(())
+    }
+
     /// Takes up a new plan: devices that are gone end, changed settings act at once.
     /// `now` is the wall clock where silence can be judged by it.
-    pub fn apply(&mut self, plan: Arc<Plan>, now: Option<Timestamp>) -> Effects {
-        let before = std::mem::replace(&mut self.plan, plan.clone());
+    pub fn apply(
+        &mut self,
+        plan: Arc<Plan>,
+        concerned: &Concerned,
+        now: Option<Timestamp>,
+    ) -> Effects {
+        let before = std::mem::replace(&mut self.plan, plan);
         self.renew_runners(Some(&before));
-        self.settle_changes(now)
+        self.settle(concerned, now)
     }
 
     /// Tells each key whose device is gone or whose settings differ from its last step.
     pub fn settle_changes(&mut self, now: Option<Timestamp>) -> Effects {
+        self.settle(&Concerned::Everybody, now)
+    }
+
+    fn settle(&mut self, concerned: &Concerned, now: Option<Timestamp>) -> Effects {
         let plan = self.plan.clone();
         let mut effects = Effects::default();
+        let concerns = |row: &KeyRow| match concerned {
+            Concerned::Nobody => false,
+            Concerned::Devices(devices) => row.device.as_ref().is_some_and(|d| devices.contains(d)),
+            Concerned::Everybody => true,
+        };
         for (index, detector) in plan.detectors.iter().enumerate() {
+            if *concerned == Concerned::Nobody {
+                break;
+            }
             let keys = self.keys.entry(detector.stage.name.clone()).or_default();
             let mut inputs = Vec::new();
             let mut forgotten = Vec::new();
-            for (key, row) in keys.all() {
+            for (key, row) in keys.among(concerns) {
                 let bound = row.device.as_ref().and_then(|d| plan.directory.get(d));
                 let gone = row.device.is_some()
                     && detector.key.contains(&KeyPart::Device)

@@ -5,18 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use super::Tapline;
+use super::accepted::Unit;
 use super::changes::{self, Changes, Kept, Orphans, Outline};
 use super::gate::{Consent, Hold, Waiting, judge};
 use super::prepare::{Inputs, Prepared};
 use super::start::blocking;
+use super::{Tapline, modules};
 use crate::config::Problem;
-use crate::config::pipeline::Check;
+use crate::config::pipeline::{Check, Pipeline};
 use crate::store::{self, StageId, StoreError, Succession};
-use crate::telemetry::clock;
+use crate::telemetry::{self, clock};
 
 /// What of the files is not in force.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -42,6 +44,21 @@ pub struct Reloaded {
     pub waiting: Vec<Waiting>,
     /// What is wrong with files; their last good version runs.
     pub broken: Vec<String>,
+}
+
+/// How reloads went since the start.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloads {
+    /// Times that files were read again.
+    pub attempted: u64,
+    /// Of these, times that something took effect.
+    pub applied: u64,
+    /// Times that some file was wrong, or nothing could be read.
+    pub refused: u64,
+    /// Duration of the last one.
+    pub took_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
 }
 
 /// Why nothing was reloaded.
@@ -107,12 +124,40 @@ impl Tapline {
         self.files.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// How reloads went since the start.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn change_of_files(
         &self,
         author: &str,
         consent: Consent,
     ) -> Result<Reloaded, ReloadError> {
         let _one_at_a_time = self.changing.lock().await;
+        let begun = Instant::now();
+        let result = self.read_and_apply(author, consent).await;
+        let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        reloads.attempted += 1;
+        reloads.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let error = match &result {
+            Ok(reloaded) => {
+                reloads.applied += u64::from(!reloaded.changes.is_empty());
+                reloaded.broken.first().cloned()
+            }
+            Err(error) => Some(telemetry::words(error)),
+        };
+        reloads.refused += u64::from(error.is_some());
+        reloads.last_error = error.or(reloads.last_error.take());
+        drop(reloads);
+        result
+    }
+
+    async fn read_and_apply(
+        &self,
+        author: &str,
+        consent: Consent,
+    ) -> Result<Reloaded, ReloadError> {
         let Candidate { inputs, prepared, changes, pending, waits_whole } =
             self.candidate(consent).await?;
         self.note(&pending);
@@ -121,16 +166,12 @@ impl Tapline {
         if waits_whole {
             return Ok(Reloaded { changes: Changes::default(), waiting, broken });
         }
-        let is_change = !changes.is_empty() || !prepared.succession.is_empty();
         let devices = prepared.config.devices.by_id.len();
         *self.inputs.write().unwrap_or_else(PoisonError::into_inner) = inputs;
-        if !is_change {
-            let mut running = self.write();
-            (running.problems, running.broken) = (prepared.problems, prepared.broken);
-            return Ok(Reloaded { changes, waiting, broken });
-        }
         let begun = clock::now();
+        // Also without a change to speak of: a certificate may be another one.
         self.apply(prepared).await;
+        self.accept().await;
         if changes.is_empty() {
             return Ok(Reloaded { changes, waiting, broken });
         }
@@ -171,10 +212,10 @@ impl Tapline {
     /// Reads files and modules and holds back what is broken and what must wait.
     async fn candidate(&self, consent: Consent) -> Result<Candidate, ReloadError> {
         let before = self.inputs();
-        let (options, engine, running) =
-            (self.options.clone(), self.engine.clone(), before.clone());
+        let (options, engine, running, accepted) =
+            (self.options.clone(), self.engine.clone(), before.clone(), self.accepted.clone());
         let read = tokio::task::spawn_blocking(move || {
-            Arc::new(Inputs::read(&options, &engine, Some(&running)))
+            Arc::new(Inputs::read(&options, &engine, Some(&running), Some(&accepted)))
         });
         let wanted = match read.await {
             Ok(read) => read,
@@ -226,6 +267,20 @@ impl Tapline {
         Ok(Succession { park: Vec::new(), ..succession })
     }
 
+    /// What a start begins with, where not all files are usable.
+    pub(super) async fn without_broken_at_start(
+        &self,
+        wanted: &Arc<Inputs>,
+        accepted: &Arc<Inputs>,
+    ) -> Result<Prepared, ReloadError> {
+        let (mut held, mut pending) = (BTreeSet::new(), Pending::default());
+        let (inputs, prepared) =
+            self.without_broken(wanted, accepted, &mut held, &mut pending).await?;
+        self.note(&pending);
+        *self.inputs.write().unwrap_or_else(PoisonError::into_inner) = inputs;
+        Ok(prepared)
+    }
+
     /// Prepares `wanted`, with the files in `held`, and those that turn out to be wrong, as
     /// they were `before`.
     async fn without_broken(
@@ -242,18 +297,24 @@ impl Tapline {
         loop {
             let inputs = match held.is_empty() {
                 true => wanted.clone(),
-                false => Arc::new(wanted.holding(before, held.clone(), self.schemas_of(held))),
+                false => Arc::new(wanted.holding(before, held, self.schemas_of(held))),
             };
             let prepared = self.prepare_from(inputs.clone(), pushed.clone(), updated).await;
             let (broken, problems) = match &prepared {
-                Ok(prepared) => (prepared.broken.clone(), &prepared.problems),
+                Ok(prepared) => {
+                    let suspects = self.suspects(prepared, wanted, before);
+                    (prepared.broken.union(&suspects).cloned().collect(), &prepared.problems)
+                }
                 Err(problems) => (BTreeSet::from(["tapline.toml".to_owned()]), problems),
             };
             // Only what ran before can go on as it was.
             let ran = |file: &String| before.texts.has(file) && !never_ran.contains(file);
             let news: BTreeSet<_> =
                 broken.into_iter().filter(|file| !held.contains(file) && ran(file)).collect();
-            let is_news = |problem: &&Problem| news.contains(&file_of(problem));
+            let unfit = prepared.iter().flat_map(|prepared| &prepared.unfit);
+            let unfit: Vec<_> =
+                unfit.filter(|(file, _)| news.contains(file)).map(|(_, p)| p.clone()).collect();
+            let is_news = |p: &&Problem| news.contains(&file_of(p)) || unfit.contains(p);
             pending.broken.extend(problems.iter().filter(is_news).cloned());
             match prepared {
                 Ok(prepared) if news.is_empty() => return Ok((inputs, prepared)),
@@ -263,16 +324,80 @@ impl Tapline {
         }
     }
 
+    /// Files that would leave out devices which ran until now: the device's own if it is
+    /// another than before, else the pipeline's.
+    fn suspects(&self, prepared: &Prepared, wanted: &Inputs, before: &Inputs) -> BTreeSet<String> {
+        let known = self.running().problems.clone();
+        let is_other = |file: &str| wanted.texts.text(file) != before.texts.text(file);
+        let suspect = |(pipeline, problem): &(String, Problem)| {
+            let file = file_of(problem);
+            let device = (before.texts.has(&file) && is_other(&file)).then_some(file);
+            let other_modules = || {
+                let (new, old) = (wanted.modules_of(pipeline), before.modules_of(pipeline));
+                let used = prepared.config.pipelines.iter().filter(|p| *p.file == **pipeline);
+                let mut used = used.flat_map(|p| p.stages()).map(|stage| &stage.module);
+                used.any(|module| !modules::is_same(new.get(module), old.get(module)))
+            };
+            device.or_else(|| (is_other(pipeline) || other_modules()).then(|| pipeline.clone()))
+        };
+        let new = prepared.unfit.iter().filter(|(_, problem)| !known.contains(problem));
+        new.filter_map(suspect).collect()
+    }
+
     /// The schemas that pipelines in these files run with.
     fn schemas_of(&self, files: &BTreeSet<String>) -> BTreeMap<String, String> {
-        let config = self.config();
-        let held = config.pipelines.iter().filter(|p| files.contains(&*p.file));
-        held.flat_map(|pipeline| &pipeline.validate)
-            .filter_map(|validate| match &validate.check {
-                Check::Schema { file, schema } => Some((file.to_string(), schema.to_string())),
-                Check::Module(_) => None,
-            })
-            .collect()
+        let running = self.running();
+        let pipelines = running.config.iter().flat_map(|config| &config.pipelines);
+        let held = pipelines.filter(|pipeline| files.contains(&*pipeline.file));
+        let ran = held.flat_map(schemas);
+        // At the start, those that they ran with when they were last accepted.
+        let accepted = self.fallback.iter().filter(|_| running.config.is_none());
+        let accepted = accepted.filter(|(file, _)| files.contains(*file));
+        let accepted = accepted.flat_map(|(_, unit)| unit.schemas.clone());
+        accepted.chain(ran).collect()
+    }
+
+    /// Keeps what runs as last accepted.
+    pub(super) async fn accept(&self) {
+        let units = self.units();
+        let accepted = self.accepted.clone();
+        if let Err(error) = blocking(move || accepted.keep(&units)).await {
+            tracing::error!(
+                event = "accepted_not_kept",
+                error = &error as &dyn std::error::Error,
+                "should a file become unusable, a start has nothing to fall back to"
+            );
+        }
+    }
+
+    /// Each file that runs, with what it runs with.
+    fn units(&self) -> BTreeMap<String, Unit> {
+        let inputs = self.inputs();
+        let running = self.running();
+        let mut units = BTreeMap::new();
+        for text in &inputs.texts.devices {
+            let unit = Unit { text: text.text.to_string(), ..Unit::default() };
+            units.insert(text.file.to_string(), unit);
+        }
+        for shard in running.shards.values() {
+            let plan = shard.plan();
+            let text = inputs.texts.text(&plan.file.file).unwrap_or_default();
+            let modules = inputs.modules_of(&plan.file.file);
+            let named = plan.file.stages().filter_map(|stage| {
+                let module = modules.get(&stage.module)?.as_ref().ok()?;
+                Some((stage.module.to_string(), module.hash()))
+            });
+            let unit = Unit {
+                text: text.to_owned(),
+                schemas: schemas(&plan.file).collect(),
+                modules: named.collect(),
+            };
+            units.insert(plan.file.file.to_string(), unit);
+        }
+        for file in &running.broken {
+            units.remove(file);
+        }
+        units
     }
 
     /// What the store holds that a change of stages may concern.
@@ -291,6 +416,14 @@ impl Tapline {
         })
         .await
     }
+}
+
+/// The schemas of a pipeline, by file.
+fn schemas(pipeline: &Arc<Pipeline>) -> impl Iterator<Item = (String, String)> {
+    pipeline.validate.iter().filter_map(|validate| match &validate.check {
+        Check::Schema { file, schema } => Some((file.to_string(), schema.to_string())),
+        Check::Module(_) => None,
+    })
 }
 
 /// The file that a problem is about.

@@ -89,8 +89,10 @@ impl Tapline {
         let counts = self.activity.counts();
         let links = self.links.all();
         let pending = self.pending();
-        let broken = pending.broken.iter().chain(&running.problems);
-        let mut problems: Vec<String> = broken.map(ToString::to_string).collect();
+        let broken = pending.broken.iter();
+        let broken = broken.map(|p| format!("{p} (its last accepted version runs)"));
+        let mut problems: Vec<String> =
+            broken.chain(running.problems.iter().map(ToString::to_string)).collect();
         problems.extend(pending.waiting.into_iter().map(|waiting| waiting.what));
         let brokers: BTreeMap<_, _> = links
             .iter()

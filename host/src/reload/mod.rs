@@ -5,7 +5,9 @@
 //! `api` asks for changes. Invariant: a failure at any step leaves what runs untouched and
 //! says why.
 
+mod accepted;
 mod alone;
+mod certificates;
 mod changes;
 mod check;
 mod files;
@@ -18,13 +20,16 @@ mod modules;
 mod prepare;
 mod push;
 mod pushed;
+mod rehearse;
 mod revisions;
 mod router;
+mod scan;
 mod sinks;
 mod start;
 mod status;
 mod strangers;
 mod verify;
+mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -36,7 +41,7 @@ use tokio::task::JoinHandle;
 pub use alone::{Alone, Asked, alone};
 pub use changes::{Change, Changes, Difference, How, render};
 pub use check::{Findings, check};
-pub use files::{ReloadError, ReloadPlan, Reloaded};
+pub use files::{ReloadError, ReloadPlan, Reloaded, Reloads};
 pub use gate::Waiting;
 pub use health::{BrokerHealth, Health, PipelineHealth, SinkHealth};
 pub use letters::{Chosen, Left, Next, TURN, Turned};
@@ -60,6 +65,8 @@ use crate::module::Engine;
 use crate::pipeline::{Activity, Halted, Resume, Shard, Sights, Watchers};
 use crate::store::{StageId, Store, Succession};
 use crate::telemetry::{self, clock};
+use accepted::{Accepted, Unit};
+use certificates::Certificates;
 use files::Pending;
 use prepare::{Inputs, Prepared};
 use router::{Router, Ways};
@@ -107,6 +114,12 @@ pub struct Tapline {
     /// One request at a time works on dead letters.
     letters: tokio::sync::Mutex<()>,
     asker: JoinHandle<()>,
+    /// Looks for changed files.
+    watch: Mutex<Option<JoinHandle<()>>>,
+    accepted: Accepted,
+    /// What was last accepted when this start began.
+    fallback: BTreeMap<String, Unit>,
+    reloads: Mutex<Reloads>,
     started: Instant,
 }
 
@@ -135,6 +148,8 @@ struct Connection {
     link: Arc<Link>,
     router: Arc<Router>,
     broker: Arc<Broker>,
+    /// Those that it was made with.
+    certificates: Certificates,
 }
 
 /// Keeps the number of a broker's session in the store.
@@ -244,15 +259,18 @@ impl Tapline {
 
     /// Brings what runs to what is prepared. Whatever could fail has been tried before.
     async fn apply(&self, prepared: Prepared) {
-        let Prepared { config, plans, pushed, updated, problems, broken, succession } = prepared;
+        let Prepared { config, plans, pushed, updated, mut problems, broken, succession, .. } =
+            prepared;
         let site = config.site.clone();
         for (name, connection) in self.links.all() {
             let wanted = site.brokers.get(&*name);
-            if wanted.is_none_or(|wanted| **wanted != *connection.broker) {
+            let renewed = wanted
+                .is_some_and(|wanted| connection.certificates.are_renewed(wanted, &mut problems));
+            if renewed || wanted.is_none_or(|wanted| **wanted != *connection.broker) {
                 self.leave(&name, &connection, wanted.map(|b| &**b)).await;
             }
         }
-        let shards = self.swap_shards(&plans, &succession).await;
+        let shards = self.swap_shards(&plans, &succession, &mut problems).await;
         let sinks = self.publishers.plans(&plans, &self.activity, site.brokers.keys());
         self.delivery.tell(Surroundings {
             bridge: site.name.as_str().into(),
@@ -295,7 +313,8 @@ impl Tapline {
             clock: Arc::new(clock::now),
         };
         let link = Arc::new(Link::start(options, wanted));
-        self.links.set(name, Connection { link, router, broker: broker.clone() });
+        let (broker, certificates) = (broker.clone(), Certificates::of(broker));
+        self.links.set(name, Connection { link, router, broker, certificates });
     }
 
     /// Stop intake, drain, commit, ack to the old broker. Its session ends, unless it is the
@@ -317,12 +336,17 @@ impl Tapline {
         &self,
         plans: &[Arc<crate::pipeline::Plan>],
         succession: &Succession,
+        problems: &mut Vec<Problem>,
     ) -> BTreeMap<Arc<str>, Arc<Shard>> {
         let before = self.running().shards.clone();
         let mut shards = BTreeMap::new();
-        // Heirs begin only once those before them have ended, and miss nothing meanwhile.
-        for connection in self.links.all().into_values() {
-            connection.router.hold();
+        let runs = |name: &Arc<str>| before.get(name).is_some_and(|shard| shard.is_alive());
+        let all_run = plans.len() == before.len() && plans.iter().all(|p| runs(&p.file.name));
+        if !all_run {
+            // Heirs begin only once those before them have ended, and miss nothing meanwhile.
+            for connection in self.links.all().into_values() {
+                connection.router.hold();
+            }
         }
         for (name, shard) in &before {
             if !plans.iter().any(|plan| plan.file.name == *name) {
@@ -334,13 +358,21 @@ impl Tapline {
         self.delivery.leave(&renamed).await;
         for plan in plans {
             let name = plan.file.name.clone();
+            let file = &*plan.file.file;
             let (plan, heir) = (plan.clone(), succession.of(&name));
             let shard = match before.get(&name).filter(|s| s.is_alive()) {
                 Some(shard) => {
                     let applied = shard.clone();
                     let done = tokio::task::spawn_blocking(move || applied.apply(plan, heir)).await;
-                    if let Err(error) = done {
-                        tracing::error!(event = "pipeline_apply_failed", pipeline = %name, %error, "plan not taken up");
+                    let why = match done {
+                        Ok(Ok(())) => None,
+                        Ok(Err(unmigrated)) => Some(unmigrated.to_string()),
+                        Err(error) => Some(error.to_string()),
+                    };
+                    if let Some(why) = why {
+                        tracing::error!(event = "pipeline_not_changed", pipeline = %name, why, "the version before goes on");
+                        let remedy = "mend the module, or put the one before back";
+                        problems.push(Problem::of(&*shard.plan().file.file, why, remedy));
                     }
                     shard.clone()
                 }
@@ -348,6 +380,12 @@ impl Tapline {
                     Ok(shard) => shard,
                     Err(error) => {
                         tracing::error!(event = "pipeline_start_failed", pipeline = %name, error = &error as &dyn std::error::Error, "pipeline does not run");
+                        let why = telemetry::words(&error);
+                        problems.push(Problem::of(
+                            file,
+                            why,
+                            "see the log, and mend what it names",
+                        ));
                         continue;
                     }
                 },
@@ -401,6 +439,9 @@ impl Tapline {
     /// sessions.
     pub async fn stop(&self) {
         let _one_at_a_time = self.changing.lock().await;
+        if let Some(watch) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            watch.abort();
+        }
         for connection in self.links.all().into_values() {
             connection.link.stop(Farewell::KeepSession, STOP).await;
         }

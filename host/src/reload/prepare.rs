@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Options;
+use super::accepted::Accepted;
 use crate::broker::Subscription;
 use crate::config::load::{Around, Texts, check};
 use crate::config::push::Pushed;
@@ -23,6 +24,8 @@ pub(super) struct Prepared {
     pub(super) problems: Vec<Problem>,
     /// The files among them.
     pub(super) broken: BTreeSet<String>,
+    /// Devices that a pipeline leaves out, by the pipeline's file.
+    pub(super) unfit: Vec<(String, Problem)>,
     /// State that changes hands with it.
     pub(super) succession: Succession,
 }
@@ -30,37 +33,46 @@ pub(super) struct Prepared {
 /// What a start reads and a push builds upon: texts of the site, and modules.
 pub(super) struct Inputs {
     pub(super) texts: Texts,
-    pub(super) modules: ModuleSet,
-    /// Files that stay as they were, with the modules that they ran with.
-    held: Option<(BTreeSet<String>, Arc<Inputs>)>,
+    pub(super) modules: Arc<ModuleSet>,
+    /// Modules of files that stay as they were.
+    held: BTreeMap<String, Arc<ModuleSet>>,
 }
 
 impl Inputs {
     /// Reads the site directory and loads every module that `before` does not have.
-    pub(super) fn read(options: &Options, engine: &Engine, before: Option<&Self>) -> Self {
+    pub(super) fn read(
+        options: &Options,
+        engine: &Engine,
+        before: Option<&Self>,
+        accepted: Option<&Accepted>,
+    ) -> Self {
         let texts = options.site.as_deref().map(Texts::read).unwrap_or_default();
-        let modules = super::modules::load(options, engine, before.map(|before| &before.modules));
-        Self { texts, modules, held: None }
+        let before = before.map(|before| &*before.modules);
+        let modules = super::modules::load(options, engine, before, accepted);
+        Self { texts, modules: Arc::new(modules), held: BTreeMap::new() }
+    }
+
+    /// These files with the modules of each, which stood there once.
+    pub(super) fn of_units(texts: Texts, held: BTreeMap<String, Arc<ModuleSet>>) -> Self {
+        Self { texts, modules: Arc::default(), held }
     }
 
     /// The same, but with the files in `held` as they were `before`; `schemas` by file.
     #[must_use]
     pub(super) fn holding(
         &self,
-        before: &Arc<Self>,
-        held: BTreeSet<String>,
+        before: &Self,
+        held: &BTreeSet<String>,
         schemas: BTreeMap<String, String>,
     ) -> Self {
-        let texts = self.texts.holding(&before.texts, &held, schemas);
-        Self { texts, modules: self.modules.clone(), held: Some((held, before.clone())) }
+        let texts = self.texts.holding(&before.texts, held, schemas);
+        let modules = held.iter().map(|file| (file.clone(), before.modules_of(file).clone()));
+        Self { texts, modules: self.modules.clone(), held: modules.collect() }
     }
 
     /// The modules of a pipeline: its file's unit of load.
-    fn modules_of(&self, file: &str) -> &ModuleSet {
-        match &self.held {
-            Some((held, before)) if held.contains(file) => before.modules_of(file),
-            _ => &self.modules,
-        }
+    pub(super) fn modules_of(&self, file: &str) -> &Arc<ModuleSet> {
+        self.held.get(file).unwrap_or(&self.modules)
     }
 
     /// Checks everything with the pushed document, and against the modules.
@@ -86,11 +98,14 @@ impl Inputs {
             .chain(devices.map(|unit| unit.file.to_string()))
             .collect();
         let mut plans = Vec::new();
+        let mut left_out = Vec::new();
         for pipeline in &config.pipelines {
             // What does not fit comes back beside the plans that do.
             match Plan::build(pipeline, &config, self.modules_of(&pipeline.file)) {
                 Ok((plan, unfit)) => {
                     plans.push(Arc::new(plan));
+                    let file = pipeline.file.to_string();
+                    left_out.extend(unfit.iter().map(|p| (file.clone(), p.clone())));
                     problems.extend(unfit);
                 }
                 Err(found) => {
@@ -100,7 +115,8 @@ impl Inputs {
             }
         }
         let (config, succession) = (Arc::new(config), Succession::default());
-        Ok(Prepared { config, plans, pushed, updated, problems, broken, succession })
+        let unfit = left_out;
+        Ok(Prepared { config, plans, pushed, updated, problems, broken, unfit, succession })
     }
 }
 

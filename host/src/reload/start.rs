@@ -1,16 +1,20 @@
 //! From options to a running whole.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
+use super::accepted::Accepted;
 use super::prepare::{Inputs, Prepared};
 use super::pushed::{self, Kept};
 use super::router::{Question, Ways};
 use super::sinks::Publishers;
-use super::{Links, Options, Running, Tapline};
+use super::watch::Watch;
+use super::{Links, Options, Running, Tapline, modules, rehearse};
 use crate::config::Problem;
+use crate::config::load::{Text, Texts};
 use crate::config::push::Pushed;
 use crate::delivery::{self, Delivery, Surroundings};
 use crate::message::Timestamp;
@@ -41,11 +45,15 @@ impl Tapline {
     pub async fn start(options: Options) -> Result<Arc<Self>, StartError> {
         let data = options.data.clone();
         let site = options.clone();
-        let (store, engine, inputs) = blocking(move || {
+        let (store, engine, watch, inputs, fallback) = blocking(move || {
             let store = Store::open(&data, StoreOptions::default())?;
             let engine = Engine::new(Some(data.join("compiled")), EngineOptions::default())?;
-            let inputs = Inputs::read(&site, &engine, None);
-            Ok::<_, StartError>((store, engine, inputs))
+            let accepted = Accepted::new(&data);
+            // What changes from here on is found by the first look.
+            let watch = Watch::begin(&site);
+            let fallback = accepted.read();
+            let inputs = Inputs::read(&site, &engine, None, Some(&accepted));
+            Ok::<_, StartError>((store, engine, watch, inputs, fallback))
         })
         .await?;
         let links = Arc::new(Links::default());
@@ -59,6 +67,10 @@ impl Tapline {
         let nowhere = Surroundings { bridge: kept.name.as_str().into(), devices: Arc::default() };
         let delivery = Delivery::new(store.clone(), delivery::Options::new(clock), nowhere);
         let tapline = Arc::new(Self {
+            accepted: Accepted::new(&options.data),
+            fallback,
+            reloads: Mutex::default(),
+            watch: Mutex::default(),
             options,
             generated_name: kept.name.clone(),
             store,
@@ -79,8 +91,7 @@ impl Tapline {
             letters: tokio::sync::Mutex::new(()),
             started: Instant::now(),
         });
-        let prepared = tapline.prepare(kept.pushed, kept.updated).await;
-        let mut prepared = prepared.map_err(StartError::Config)?;
+        let mut prepared = tapline.begin(kept.pushed, kept.updated).await?;
         prepared.succession = tapline.succession_at_start(&prepared).await?;
         for problem in &prepared.problems {
             tracing::error!(event = "config_problem", problem = %problem, "this part does not run");
@@ -90,6 +101,7 @@ impl Tapline {
         }
         let first = if kept.fresh { prepared.pushed.clone() } else { None };
         tapline.apply(prepared).await;
+        tapline.accept().await;
         if let Some(document) = first {
             let (store, data) = (&tapline.store, &tapline.options.data);
             let change = Change {
@@ -117,7 +129,71 @@ impl Tapline {
             devices = config.devices.by_id.len(),
             "Tapline runs"
         );
+        let watching = tokio::spawn(watch.run(Arc::downgrade(&tapline)));
+        *tapline.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watching);
         Ok(tapline)
+    }
+
+    /// What a start begins with: what stands in the files, and where that is unusable, what
+    /// was last accepted.
+    async fn begin(
+        &self,
+        pushed: Option<Arc<Pushed>>,
+        updated: Option<Timestamp>,
+    ) -> Result<Prepared, StartError> {
+        let wanted = self.inputs();
+        let prepared = self.prepare(pushed.clone(), updated).await.map_err(StartError::Config)?;
+        (self.write().pushed, self.write().updated) = (pushed, updated);
+        let before = self.accepted_inputs(&wanted, &prepared).await;
+        let usable = |file: &String| before.texts.has(file);
+        if !prepared.broken.iter().any(usable) && prepared.unfit.is_empty() {
+            return Ok(prepared);
+        }
+        match self.without_broken_at_start(&wanted, &before).await {
+            Ok(prepared) => Ok(prepared),
+            Err(error) => {
+                tracing::error!(
+                    event = "accepted_unusable",
+                    error = &error as &dyn std::error::Error,
+                    "what is wrong does not run"
+                );
+                Ok(prepared)
+            }
+        }
+    }
+
+    /// The files that were last accepted and stand there still, with their modules.
+    async fn accepted_inputs(&self, wanted: &Arc<Inputs>, prepared: &Prepared) -> Arc<Inputs> {
+        let concerned: BTreeSet<String> = prepared
+            .broken
+            .iter()
+            .chain(prepared.unfit.iter().map(|(file, _)| file))
+            .cloned()
+            .collect();
+        let (units, wanted) = (self.fallback.clone(), wanted.clone());
+        let (engine, accepted) = (self.engine.clone(), self.accepted.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let mut texts = Texts { dir: wanted.texts.dir.clone(), ..Texts::default() };
+            let mut held = BTreeMap::new();
+            for (file, unit) in &units {
+                let text = Text { file: file.as_str().into(), text: unit.text.as_str().into() };
+                if file.starts_with("devices/") {
+                    texts.devices.push(text);
+                } else if !file.ends_with("(shipped)") {
+                    texts.pipelines.push(text);
+                }
+                if concerned.contains(file) {
+                    let at_hand = wanted.modules_of(file);
+                    let modules = modules::accepted(&unit.modules, at_hand, &engine, &accepted);
+                    held.insert(file.clone(), Arc::new(modules));
+                }
+            }
+            Arc::new(Inputs::of_units(texts, held))
+        });
+        match read.await {
+            Ok(inputs) => inputs,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// Checks everything, with `pushed` as the document in force.
@@ -140,8 +216,12 @@ impl Tapline {
         updated: Option<Timestamp>,
     ) -> Result<Prepared, Vec<Problem>> {
         let (options, name) = (self.options.clone(), self.generated_name.clone());
+        let shards = self.running().shards.clone();
+        let store = self.store.clone();
         let prepared = tokio::task::spawn_blocking(move || {
-            inputs.prepare(&options, &name, pushed, updated, clock::now())
+            let mut prepared = inputs.prepare(&options, &name, pushed, updated, clock::now())?;
+            rehearse::rehearse(&mut prepared, &shards, &store);
+            Ok(prepared)
         });
         prepared.await.unwrap_or_else(|error| {
             let what = format!("checking the configuration failed: {error}");

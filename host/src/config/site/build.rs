@@ -14,7 +14,7 @@ use super::file::{
     SiteFile, StoreFile, TimeFile,
 };
 use super::{
-    AccessToken, Endpoint, History, Http, Log, LogFormat, Reload, Site, Store, TimeWindow,
+    AccessToken, Endpoint, History, Http, Log, LogFormat, Reload, Site, Store, TimeWindow, Watch,
 };
 use crate::config::document::Format;
 use crate::config::environment::{self, Env, Environment, check_http_url, check_log_level};
@@ -116,6 +116,7 @@ impl Build<'_> {
             log: self.log(),
             time: self.time(),
             reload: self.reload(),
+            watch: self.watch(),
             name,
         }
     }
@@ -325,6 +326,17 @@ impl Build<'_> {
         match file.mode {
             Some(ReloadText::Auto) | None => Reload::Auto,
             Some(ReloadText::Confirm) => Reload::Confirm,
+        }
+    }
+
+    fn watch(&mut self) -> Watch {
+        let file: ReloadFile = self.reader.read("/reload").unwrap_or_default();
+        let (least, most) = (Duration::from_millis(500), Duration::from_secs(3600));
+        let rescan = self.reader.duration("/reload/rescan", file.rescan, least, most);
+        let otherwise = Watch::default();
+        Watch {
+            events: file.events.unwrap_or(otherwise.events),
+            rescan: rescan.unwrap_or(otherwise.rescan),
         }
     }
 

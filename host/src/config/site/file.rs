@@ -253,6 +253,10 @@ pub(super) struct TimeFile {
 pub(super) struct ReloadFile {
     /// `auto` at once, `confirm` after `tapline reload`; default `auto`.
     pub(super) mode: Option<ReloadText>,
+    /// Have the system tell of changed files; default true. Without, `rescan` finds them.
+    pub(super) events: Option<bool>,
+    /// How often to look whether files have changed all the same; default "3s".
+    pub(super) rescan: Option<DurationText>,
 }
 
 #[derive(Clone, Copy, Deserialize, JsonSchema)]
