@@ -222,6 +222,13 @@ pub struct Anchor {
     pointer: Arc<str>,
 }
 
+/// By the way there inside the document; who compares files compares their texts as well.
+impl PartialEq for Anchor {
+    fn eq(&self, other: &Self) -> bool {
+        self.pointer == other.pointer
+    }
+}
+
 impl Anchor {
     /// The value at `pointer`.
     pub fn new(document: &Arc<Document>, pointer: &str) -> Self {

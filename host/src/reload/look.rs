@@ -287,7 +287,7 @@ pub fn explain(
         Some(file) => Some(Arc::new(super::pushed::read_document(file)?)),
         None => None,
     };
-    let inputs = Inputs::read(options, &engine, None);
+    let inputs = Inputs::read(options, &engine, None, None);
     let prepared = inputs.prepare(options, "tapline", pushed, None, question.received_at)?;
     if let Some(why) = question.unfit(prepared.plans.iter()) {
         return Ok(Err(why));
