@@ -224,21 +224,21 @@ impl Stepper<'_> {
             }
         };
         let state = row.and_then(|r| r.state.clone());
-        if let Some(wake) = row.and_then(|r| r.wake_at).filter(|&w| w <= first) {
-            if *wakes < MAX_WAKES {
-                *wakes += 1;
-                let at = after_last(wake);
-                let key = input.key.clone();
-                return Next::Turn(Turn {
-                    input: index,
-                    key,
-                    at,
-                    retained: false,
-                    state,
-                    deaf_from: first,
-                    call: Call::Timer,
-                });
-            }
+        if let Some(wake) = row.and_then(|r| r.wake_at).filter(|&w| w <= first)
+            && *wakes < MAX_WAKES
+        {
+            *wakes += 1;
+            let at = after_last(wake);
+            let key = input.key.clone();
+            return Next::Turn(Turn {
+                input: index,
+                key,
+                at,
+                retained: false,
+                state,
+                deaf_from: first,
+                call: Call::Timer,
+            });
         }
         if matches!(input.what, What::WakeUp { .. }) {
             return Next::Nothing;
