@@ -1,6 +1,8 @@
 //! Tapline itself ends and comes back: in order, or as in a power cut.
 
-use tapline_tests::{Bench, COURSE, Machine};
+use std::time::Instant;
+
+use tapline_tests::{Bench, COURSE, Load, Machine};
 
 const WHOLE: [&str; 2] = ["session_started", "session_stopped"];
 
@@ -94,4 +96,39 @@ async fn a_second_tapline_on_the_same_data_is_refused_with_words() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("another") || said.contains("already"), "{said}");
     assert_eq!(bench.tapline.health().await["status"], "ok");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_under_load_finishes_what_came_and_loses_nothing() {
+    let rounds = 100;
+    let machines: Vec<_> =
+        (0..20).map(|n| Machine::new(&format!("m{n}")).beginning(rounds as u64 * 100)).collect();
+    let all: Vec<_> = machines.iter().collect();
+    let mut bench = Bench::of(&all).await;
+    let reports: Vec<_> = (0..rounds)
+        .flat_map(|round| COURSE.map(|(second, power)| ((round * 100) as f64 + second, power)))
+        .flat_map(|(at, power)| all.iter().map(move |m| (m.topic(), m.report(at, power))))
+        .collect();
+    let port = bench.broker.port();
+    let publishing = tokio::task::spawn_blocking(move || {
+        Load::connect(port)?.publish(reports.into_iter(), 4000)
+    });
+    for _ in 0..3 {
+        let before = bench.tapline.health().await["pipelines"]["workshop"]["committed"].clone();
+        bench
+            .tapline
+            .until("messages stream in", |h| h["pipelines"]["workshop"]["committed"] != before)
+            .await;
+        let told = Instant::now();
+        assert!(bench.tapline.terminate().await.success());
+        println!("stopped within {:?}", told.elapsed());
+        bench.start_again(all.len()).await;
+    }
+    publishing.await.expect("it ends").expect("the broker takes everything");
+    bench.settle(&all).await;
+    // Every answer was waited for, so nothing was sent twice either.
+    bench.odoo.is_content();
+    for machine in &all {
+        assert_eq!(bench.odoo.of(machine).len(), 2 * rounds, "{}", machine.id());
+    }
 }

@@ -19,9 +19,11 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
-    /// Lets everyone in and keeps sessions and retained messages over a restart.
+    /// Lets everyone in, keeps sessions and retained messages over a restart, and drops nothing
+    /// that is queued: the defaults drop after 1000 messages.
     pub async fn start() -> Self {
-        Self::with("listener {port} 127.0.0.1\nallow_anonymous true\n", &[]).await
+        let config = "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n";
+        Self::with(config, &[]).await
     }
 
     /// With a configuration of its own. In its text `{port}`, `{second_port}` and `{dir}` are
