@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rusqlite::{Connection, OpenFlags};
+use tapline::pipeline::FILTERS;
 use tapline::telemetry::metrics::METRICS;
 use tapline_tests::{
     Bench, COURSE, Machine, PATIENCE, Scrape, copy_of_shipped, eventually, fixtures, project,
@@ -206,6 +207,13 @@ async fn labels_take_no_value_that_a_device_chooses() {
             && page.sum("tapline_pipeline_in_flight", &[]) == 0
     })
     .await;
+    let filters: BTreeSet<_> = FILTERS.into_iter().collect();
+    assert_eq!(page.values_of("by"), filters, "a rule that filters is missing in the list");
+    let guide = std::fs::read_to_string(project().join("docs/guides/metrics.md"));
+    let guide = guide.expect("the guide is there");
+    for filter in filters {
+        assert!(guide.contains(&format!("`{filter}`")), "the guide does not explain `{filter}`");
+    }
     for label in ["pipeline", "stage", "sink", "by", "broker", "module"] {
         for value in page.values_of(label) {
             let chosen = ["lathe", "drill", "saw", "press"].iter().any(|d| value.contains(d));

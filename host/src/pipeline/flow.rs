@@ -15,6 +15,18 @@ use super::stage_stats::StageStats;
 use crate::message::{Message, Timestamp};
 use crate::telemetry::metrics::Histogram;
 
+/// Every rule that filters messages. A page names each, also those that did nothing yet, so
+/// that sums over them are never empty.
+pub const FILTERS: [&str; 7] = [
+    "except",
+    "nothing",
+    "other-channel",
+    "retained",
+    "unknown-device",
+    "unmatched",
+    "unsubscribed",
+];
+
 /// Counts of one pipeline since the program started.
 /// Received = committed + filtered + dead-lettered + duplicates + returned + in flight.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

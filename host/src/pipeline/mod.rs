@@ -38,7 +38,7 @@ pub use difference::Concerned;
 pub use directory::{Bound, Directory};
 pub use effects::{Effects, Fate};
 pub use explain::{Explanation, Question, Step, Verdict, explain};
-pub use flow::{Counts, Flow};
+pub use flow::{Counts, FILTERS, Flow};
 pub use ingest::subscriptions;
 pub use item::{Emitted, Identity};
 pub use letters::{Redo, Redone};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Connection, Tapline};
 use crate::broker::SubscriptionStatus;
 use crate::module::Module;
-use crate::pipeline::{Flow, Plan, Shard, StageStats};
+use crate::pipeline::{FILTERS, Flow, Plan, Shard, StageStats};
 use crate::store::SinkId;
 use crate::telemetry::metrics::{Page, table};
 use crate::telemetry::{clock, process};
@@ -155,6 +155,9 @@ fn of_pipeline(page: &mut Page, name: &str, shard: &Shard, flow: &Flow) {
     page.flag(&table::RUNNING, labels, shard.is_alive());
     page.count(&table::RECEIVED, labels, counts.received);
     page.count(&table::COMMITTED, labels, counts.committed);
+    for by in FILTERS.iter().filter(|by| !counts.filtered.contains_key(**by)) {
+        page.count(&table::FILTERED, &[name, by], 0);
+    }
     for (by, count) in &counts.filtered {
         page.count(&table::FILTERED, &[name, by], *count);
     }
