@@ -44,6 +44,11 @@ impl Tapline {
         if let Ok(revision) = self.store.latest_revision_number() {
             page.level(&table::REVISION, &[], revision.unwrap_or(0));
         }
+        let reloads = self.reloads();
+        page.count(&table::RELOADS, &[], reloads.attempted);
+        page.count(&table::RELOADS_APPLIED, &[], reloads.applied);
+        page.count(&table::RELOADS_REFUSED, &[], reloads.refused);
+        page.real(&table::RELOAD_LAST, &[], seconds(reloads.took_ms));
     }
 
     fn of_sinks(&self, page: &mut Page) {
@@ -153,6 +158,7 @@ fn of_pipeline(page: &mut Page, name: &str, shard: &Shard, flow: &Flow) {
     let counts = flow.counts();
     let labels = &[name];
     page.flag(&table::RUNNING, labels, shard.is_alive());
+    page.flag(&table::HALTED, labels, shard.halted().is_some());
     page.count(&table::RECEIVED, labels, counts.received);
     page.count(&table::COMMITTED, labels, counts.committed);
     for by in FILTERS.iter().filter(|by| !counts.filtered.contains_key(**by)) {

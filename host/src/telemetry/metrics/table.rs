@@ -73,6 +73,11 @@ metrics! {
     DEVICES = Gauge "devices" by []: "Registered devices";
     REVISION = Gauge "config_revision" by []:
         "Number of the pushed configuration in force; 0 before the first";
+    RELOADS = Counter "reloads" by []: "Times that files were read again";
+    RELOADS_APPLIED = Counter "reloads_applied" by []: "Of these, times that something took effect";
+    RELOADS_REFUSED = Counter "reloads_refused" by []:
+        "Of these, times that a file was wrong, or nothing could be read";
+    RELOAD_LAST = Gauge "reload_last" in "seconds" by []: "Duration of the last one";
 
     BROKER_CONNECTED = Gauge "broker_connected" by ["broker"]:
         "1 while the receiving connection stands";
@@ -93,6 +98,8 @@ metrics! {
         "Topic filters by state: granted, pending or refused";
 
     RUNNING = Gauge "pipeline_running" by ["pipeline"]: "1 while the pipeline's thread runs";
+    HALTED = Gauge "pipeline_halted" by ["pipeline"]:
+        "1 while the pipeline stands still before an input that a stage refuses";
     RECEIVED = Counter "pipeline_received" by ["pipeline"]: "Messages handed to the pipeline";
     COMMITTED = Counter "pipeline_committed" by ["pipeline"]:
         "Messages whose effects are on the disk";
