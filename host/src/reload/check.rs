@@ -4,6 +4,7 @@
 //! What one file gets wrong hides no problem of another, nor of its own modules: each file is
 //! checked as far as it can be read. Invariant: problems come sorted by file and line, each once.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -155,7 +156,10 @@ impl Modules {
                     modules.broken.insert(name.clone(), (file, why, remedy));
                 }
             }
-            if shipped.contains_key(name) && modules.set.get(name).is_some_and(Result::is_ok) {
+            // The same bytes replace nothing.
+            let other = |bytes: &Cow<[u8]>| std::fs::read(path).is_ok_and(|own| own != **bytes);
+            let replaces = shipped.get(name).is_some_and(other);
+            if replaces && modules.set.get(name).is_some_and(Result::is_ok) {
                 let what = format!("it replaces the module `{name}` that ships");
                 let remedy = "rename it if that is not meant";
                 found.warnings.push(Problem::of(shown(path, site), what, remedy));
