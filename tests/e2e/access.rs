@@ -174,6 +174,68 @@ async fn the_api_speaks_https_where_the_site_says_so() {
     assert!(tapline.terminate().await.success());
 }
 
+#[tokio::test]
+async fn a_renewed_certificate_of_the_api_is_shown_without_a_restart() {
+    let (before, after) = (Authority::new("before"), Authority::new("after"));
+    let (certificate, key) = before.server();
+    let site = "format = 1\n[http.tls]\ncert = \"certs/api.pem\"\nkey = \"certs/api.key\"\n";
+    let mut tapline = Setup::new()
+        .site("tapline.toml", site)
+        .site("certs/api.pem", &certificate)
+        .site("certs/api.key", &key)
+        .site("certs/before.pem", before.pem())
+        .site("certs/after.pem", after.pem())
+        .prepare();
+    tapline.spawn();
+    let url = format!("https://localhost:{}", tapline.port());
+    let shows = |authority: &'static str, said: &'static str| {
+        let (tapline, url) = (&tapline, &url);
+        eventually("the API shows the certificate", move || async move {
+            let output = tapline.output(&["health", "--url", url, "--ca", authority]).await;
+            let health = String::from_utf8_lossy(&output.stdout).into_owned();
+            if output.status.success() && health.contains(said) { Ok(()) } else { Err(health) }
+        })
+    };
+    let write = |name: &str, text: &str| {
+        std::fs::write(tapline.dir().join("site").join(name), text).expect("a file");
+    };
+    shows("site/certs/before.pem", "last_config_update").await;
+
+    // Only half of it is there: the one before stays.
+    let (certificate, key) = after.server();
+    write("certs/api.pem", &certificate);
+    shows("site/certs/before.pem", "http.tls do not fit together").await;
+    write("certs/api.key", &key);
+    shows("site/certs/after.pem", "last_config_update").await;
+    let output = tapline.output(&["health", "--url", &url, "--ca", "site/certs/before.pem"]).await;
+    assert_eq!(output.status.code(), Some(3));
+    let output = tapline.output(&["health", "--url", &url, "--ca", "site/certs/after.pem"]).await;
+    assert!(!String::from_utf8_lossy(&output.stdout).contains("http.tls"), "{output:?}");
+    assert_eq!(tapline.logged("api_certificate_unusable").len(), 1);
+
+    // Other files.
+    let (certificate, key) = before.server();
+    write("certs/other.pem", &certificate);
+    write("certs/other.key", &key);
+    write("tapline.toml", &site.replace("api.", "other."));
+    shows("site/certs/before.pem", "last_config_update").await;
+    assert!(tapline.terminate().await.success());
+}
+
+#[tokio::test]
+async fn another_address_of_the_api_is_said_to_take_a_restart() {
+    let site = |rest: &str| format!("format = 1\n{rest}");
+    let mut tapline = Setup::new().site("tapline.toml", &site("")).start().await;
+    let file = tapline.dir().join("site/tapline.toml");
+    std::fs::write(&file, site("[http]\nlisten = \"127.0.0.2:9\"\n")).expect("a file");
+    let says = |health: &Value| health["warnings"].to_string().contains("until a restart");
+    tapline.until("the restart is asked for", says).await;
+    assert_eq!(tapline.logged("restart_needed").len(), 1);
+    std::fs::write(&file, site("")).expect("a file");
+    tapline.until("it is as it was", |health| !says(health)).await;
+    assert!(tapline.terminate().await.success());
+}
+
 /// Everything under the data directory, as bytes, but for the secrets' own file.
 fn kept(tapline: &tapline_tests::Tapline) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut all = Vec::new();

@@ -19,5 +19,6 @@ mod serve;
 mod status;
 mod stream;
 mod tap;
+mod tls;
 
 pub use serve::{SOCKET, ServeError, Server};

@@ -15,15 +15,13 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access::Caller;
 use super::routes;
 use super::stream::{Flow, Streams};
+use super::tls::Tls;
 use crate::config::site::Http;
 use crate::reload::Tapline;
 
@@ -81,16 +79,15 @@ impl Server {
     /// # Errors
     /// If the address is taken, or certificate or key cannot be used.
     pub async fn start(http: &Http, tapline: Arc<Tapline>) -> Result<Self, ServeError> {
-        let tls = match &http.tls {
-            Some((cert, key)) => Some(acceptor(cert, key)?),
-            None => None,
-        };
+        let (tls, shown) = Tls::new(http.tls.as_ref())?;
         let failed = |source| ServeError::Listen { address: http.listen, source };
         let listener = TcpListener::bind(http.listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let socket = tapline.data().join(SOCKET);
-        let app = routes::router(tapline, http);
+        let app = routes::router(tapline.clone(), http);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let applied = tapline.serves(http.listen);
+        tasks.spawn(tls.clone().follow(tapline, shown, applied, stop.clone()));
         let door = Door {
             app,
             stop: stop.clone(),
@@ -130,26 +127,6 @@ impl Server {
             tracing::warn!(event = "api_stop", "requests were cut off");
         }
     }
-}
-
-fn acceptor(cert: &Path, key: &Path) -> Result<TlsAcceptor, ServeError> {
-    let failed = |file: &Path| {
-        let file = file.display().to_string();
-        move |source| ServeError::Certificate { file, source }
-    };
-    let chain = CertificateDer::pem_file_iter(cert)
-        .and_then(|certificates| certificates.collect::<Result<Vec<_>, _>>())
-        .map_err(failed(cert))?;
-    let key_der = PrivateKeyDer::from_pem_file(key).map_err(failed(key))?;
-    let config = ServerConfig::builder_with_provider(Arc::new(
-        tokio_rustls::rustls::crypto::ring::default_provider(),
-    ))
-    .with_safe_default_protocol_versions()
-    .map_err(ServeError::Tls)?
-    .with_no_client_auth()
-    .with_single_cert(chain, key_der)
-    .map_err(ServeError::Tls)?;
-    Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
 /// Opens the socket for its owner alone. One left over by a kill is replaced: the lock on the
@@ -219,7 +196,7 @@ impl Drop for Seat {
 }
 
 enum Listener {
-    Tcp(TcpListener, Option<TlsAcceptor>),
+    Tcp(TcpListener, Tls),
     Unix(UnixListener),
 }
 
@@ -233,7 +210,7 @@ impl Listener {
         match self {
             Self::Tcp(listener, tls) => {
                 let (stream, peer) = listener.accept().await?;
-                Ok(Accepted::Tcp(stream, peer, tls.clone()))
+                Ok(Accepted::Tcp(stream, peer, tls.acceptor()))
             }
             Self::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
         }

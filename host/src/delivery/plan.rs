@@ -42,6 +42,8 @@ pub enum Way {
 pub struct HttpWay {
     pub encoders: Arc<dyn Encoders>,
     pub endpoint: Arc<Endpoint>,
+    /// Content hash of the endpoint's `ca`; `None`: it has none, or it cannot be used now.
+    pub authorities: Option<[u8; 32]>,
 }
 
 /// Makes encoders: a fresh one at the start and after each failure.
@@ -123,7 +125,11 @@ impl SinkPlan {
     /// Claims that a running sink need not be replaced by this plan.
     pub(super) fn equals(&self, running: &Self) -> bool {
         let same_way = match (&self.way, &running.way) {
-            (Way::Http(new), Way::Http(old)) => new.endpoint == old.endpoint,
+            // A file that cannot be used is no reason to leave what works.
+            (Way::Http(new), Way::Http(old)) => {
+                let same = new.authorities.is_none() || new.authorities == old.authorities;
+                same && new.endpoint == old.endpoint
+            }
             (Way::Publish(new), Way::Publish(old)) => Arc::ptr_eq(new, old),
             (Way::Compose(new, form), Way::Compose(old, before)) => {
                 Arc::ptr_eq(new, old) && form == before

@@ -1,6 +1,6 @@
 //! Certificates of a broker connection: whether the files hold others than it was made with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -60,12 +60,8 @@ fn unusable(broker: &Broker) -> Vec<Problem> {
     };
     let chains = tls.ca.iter().chain(tls.client.iter().map(|(cert, _)| cert));
     for file in chains {
-        let read =
-            CertificateDer::pem_file_iter(file).and_then(|all| all.collect::<Result<Vec<_>, _>>());
-        match read {
-            Ok(all) if all.is_empty() => problem(file, "it holds no certificate".to_owned()),
-            Ok(_) => {}
-            Err(error) => problem(file, error.to_string()),
+        if let Err(why) = chain(file) {
+            problem(file, why);
         }
     }
     if let Some((_, key)) = &tls.client
@@ -74,4 +70,18 @@ fn unusable(broker: &Broker) -> Vec<Problem> {
         problem(key, error.to_string());
     }
     problems
+}
+
+/// The hash of a file that holds certificates.
+///
+/// # Errors
+/// In words for a person: it cannot be used.
+pub(super) fn chain(file: &Path) -> Result<Hash, String> {
+    let bytes = std::fs::read(file).map_err(|error| error.to_string())?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    match all {
+        Ok(all) if all.is_empty() => Err("it holds no certificate".to_owned()),
+        Ok(_) => Ok(Hash::of(&bytes)),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -94,6 +94,7 @@ impl Tapline {
         let mut problems: Vec<String> =
             broken.chain(running.problems.iter().map(ToString::to_string)).collect();
         problems.extend(pending.waiting.into_iter().map(|waiting| waiting.what));
+        problems.extend(self.serving.problem());
         let brokers: BTreeMap<_, _> = links
             .iter()
             .map(|(name, connection)| (name.clone(), broker(name, connection, &mut problems)))
@@ -140,12 +141,12 @@ impl Tapline {
             problems.truncate(NAMED);
             problems.push(format!("and {more} more"));
         }
-        let warnings = running
-            .config
-            .as_ref()
-            .map(|config| config.warnings.iter().take(NAMED).map(ToString::to_string).collect());
+        let warnings = running.config.iter().flat_map(|config| {
+            let odd = config.warnings.iter().take(NAMED).map(ToString::to_string);
+            self.serving.warning(config).into_iter().chain(odd)
+        });
         Health {
-            warnings: warnings.unwrap_or_default(),
+            warnings: warnings.collect(),
             status: if problems.is_empty() { "ok" } else { "degraded" },
             devices: running.config.as_ref().map_or(0, |c| c.devices.by_id.len()),
             subscriptions: brokers.values().map(|b| b.subscriptions).sum(),

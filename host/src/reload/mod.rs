@@ -7,6 +7,7 @@
 
 mod accepted;
 mod alone;
+mod authorities;
 mod certificates;
 mod changes;
 mod check;
@@ -24,6 +25,7 @@ mod rehearse;
 mod revisions;
 mod router;
 mod scan;
+mod serving;
 mod sinks;
 mod start;
 mod status;
@@ -70,6 +72,7 @@ use certificates::Certificates;
 use files::Pending;
 use prepare::{Inputs, Prepared};
 use router::{Router, Ways};
+use serving::Serving;
 use sinks::Publishers;
 
 /// How Tapline is started.
@@ -120,6 +123,7 @@ pub struct Tapline {
     /// What was last accepted when this start began.
     fallback: BTreeMap<String, Unit>,
     reloads: Mutex<Reloads>,
+    serving: Serving,
     started: Instant,
 }
 
@@ -271,6 +275,7 @@ impl Tapline {
             }
         }
         let shards = self.swap_shards(&plans, &succession, &mut problems).await;
+        authorities::check(&plans, &mut problems);
         let sinks = self.publishers.plans(&plans, &self.activity, site.brokers.keys());
         self.delivery.tell(Surroundings {
             bridge: site.name.as_str().into(),
@@ -292,7 +297,9 @@ impl Tapline {
         self.activity.retain_plans(plans.iter().map(|plan| &**plan));
         self.sights.retain(&plans);
         self.activity.retain_devices(&|id| config.devices.by_id.contains_key(id));
+        let told = config.clone();
         *self.write() = Running { config: Some(config), pushed, shards, problems, broken, updated };
+        self.serving.tell(&told);
     }
 
     fn connect(

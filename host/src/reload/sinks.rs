@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-use super::Links;
+use super::{Links, authorities};
 use crate::config::pipeline::Batch;
 use crate::delivery::{
     Encoder, EncoderFailure, Encoders, Form, HttpWay, Patience, PublishError, Publisher,
@@ -108,6 +108,7 @@ fn of_stage(pipeline: &Arc<str>, sink: &SinkStage, stats: Arc<StageStats>) -> Si
                 log: LogContext::new(pipeline, &stage.name),
                 stats,
             }),
+            authorities: authorities::hash(&sink.endpoint),
             endpoint: sink.endpoint.clone(),
         }),
         batch: sink.batch,

@@ -10,6 +10,7 @@ use super::accepted::Accepted;
 use super::prepare::{Inputs, Prepared};
 use super::pushed::{self, Kept};
 use super::router::{Question, Ways};
+use super::serving::Serving;
 use super::sinks::Publishers;
 use super::watch::Watch;
 use super::{Links, Options, Running, Tapline, modules, rehearse};
@@ -70,6 +71,7 @@ impl Tapline {
             accepted: Accepted::new(&options.data),
             fallback,
             reloads: Mutex::default(),
+            serving: Serving::default(),
             watch: Mutex::default(),
             options,
             generated_name: kept.name.clone(),

@@ -264,3 +264,19 @@ async fn no_secret_comes_back_in_an_answer() {
     let answer = dead.answer.unwrap();
     assert!(answer.contains("*** was the key") && !answer.contains("topsecret"), "{answer}");
 }
+
+#[test]
+fn renewed_authorities_open_a_sink_anew_and_unusable_ones_do_not() {
+    let with = |authorities: Option<[u8; 32]>| {
+        let mut plan = plan(endpoint(None), Quirks::default(), 10);
+        if let Way::Http(way) = &mut plan.way {
+            way.authorities = authorities;
+        }
+        plan
+    };
+    let running = with(Some([1; 32]));
+    assert!(with(Some([1; 32])).equals(&running));
+    assert!(!with(Some([2; 32])).equals(&running));
+    assert!(with(None).equals(&running));
+    assert!(!with(Some([1; 32])).equals(&with(None)), "they can be used again");
+}

@@ -166,7 +166,11 @@ fn endpoint(url: Option<String>) -> Endpoint {
 fn plan(endpoint: Endpoint, quirks: Quirks, max: usize) -> SinkPlan {
     SinkPlan {
         id: sink_id(),
-        way: Way::Http(HttpWay { encoders: Arc::new(quirks), endpoint: Arc::new(endpoint) }),
+        way: Way::Http(HttpWay {
+            encoders: Arc::new(quirks),
+            endpoint: Arc::new(endpoint),
+            authorities: None,
+        }),
         batch: Batch { max, wait: Duration::ZERO },
         module: None,
         answers: None,
