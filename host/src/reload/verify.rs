@@ -17,10 +17,14 @@ use crate::config::Config;
 use crate::config::site::Broker;
 use crate::pipeline::Plan;
 
-/// How long a new broker has to answer, and any broker to grant subscriptions.
+/// How long a new broker has to answer, and any broker to grant one more subscription.
 const LIMIT: Duration = Duration::from_secs(10);
-/// Between two looks at a link.
+/// What each filter adds for the attempt beforehand: a hundred thousand devices take a while.
+const A_FILTER: Duration = Duration::from_micros(100);
+/// Between two looks at a link; at one with many filters a look is work.
 const LOOK: Duration = Duration::from_millis(20);
+const LOOK_AT_MANY: Duration = Duration::from_millis(500);
+const MANY: usize = 1000;
 
 pub(super) type Filters = BTreeMap<String, Subscription>;
 
@@ -108,7 +112,9 @@ impl Expected {
             let broker = &one.broker;
             // A broker that stays is its own predecessor: the same session must not be taken.
             let old = one.replaces.as_ref().unwrap_or(broker);
-            let tried = Link::probe(Some(old), broker.clone(), &one.filters, LIMIT).await;
+            let count = u32::try_from(one.filters.len()).unwrap_or(u32::MAX);
+            let limit = LIMIT + A_FILTER.saturating_mul(count);
+            let tried = Link::probe(Some(old), broker.clone(), &one.filters, limit).await;
             let host = format!("{}:{}", broker.host, broker.port);
             match tried {
                 Ok(_) => {}
@@ -134,18 +140,24 @@ impl Expected {
     /// # Errors
     /// What a broker refuses, or does not answer in time.
     pub(super) async fn verify(&self, links: &Links) -> Result<(), Unverified> {
-        let begun = Instant::now();
+        let mut moved = Instant::now();
         for one in &self.0 {
+            let look = if one.filters.len() > MANY { LOOK_AT_MANY } else { LOOK };
+            let mut least = usize::MAX;
             loop {
                 let standing = one.standing(links)?;
-                if standing == Standing::Granted {
-                    break;
+                match &standing {
+                    Standing::Granted => break,
+                    Standing::Waiting { count, .. } if *count < least => {
+                        (least, moved) = (*count, Instant::now());
+                    }
+                    Standing::Waiting { .. } | Standing::Away => {}
                 }
-                if begun.elapsed() >= LIMIT {
+                if moved.elapsed() >= LIMIT {
                     one.overdue(links, standing)?;
                     break;
                 }
-                sleep(LOOK).await;
+                sleep(look).await;
             }
         }
         Ok(())
@@ -155,8 +167,11 @@ impl Expected {
 #[derive(PartialEq)]
 enum Standing {
     Granted,
-    /// This filter is not answered yet.
-    Waiting(String),
+    /// So many filters are not answered yet, this one among them.
+    Waiting {
+        filter: String,
+        count: usize,
+    },
     Away,
 }
 
@@ -165,14 +180,17 @@ impl OfBroker {
         let Some(connection) = links.get(&self.broker.name) else { return Ok(Standing::Away) };
         let status = connection.link.status();
         let mut refused = Vec::new();
-        let mut waiting = None;
+        let (mut waiting, mut count) = (None, 0);
         for filter in self.filters.keys() {
             match status.subscriptions.get(filter) {
                 Some(SubscriptionStatus::Granted { .. }) => {}
                 Some(SubscriptionStatus::Refused { code, reason }) => {
                     refused.push((filter, *code, reason));
                 }
-                Some(SubscriptionStatus::Pending) | None => waiting = Some(filter),
+                Some(SubscriptionStatus::Pending) | None => {
+                    waiting = Some(filter);
+                    count += 1;
+                }
             }
         }
         if let Some((filter, code, reason)) = refused.first() {
@@ -186,7 +204,7 @@ impl OfBroker {
         }
         Ok(match waiting {
             _ if !status.connected => Standing::Away,
-            Some(filter) => Standing::Waiting(filter.clone()),
+            Some(filter) => Standing::Waiting { filter: filter.clone(), count },
             None => Standing::Granted,
         })
     }
@@ -194,7 +212,7 @@ impl OfBroker {
     fn overdue(&self, links: &Links, standing: Standing) -> Result<(), Unverified> {
         let broker = self.broker.name.clone();
         match standing {
-            Standing::Waiting(filter) => Err(Unverified::Unanswered { broker, filter }),
+            Standing::Waiting { filter, .. } => Err(Unverified::Unanswered { broker, filter }),
             Standing::Away if self.replaces.is_some() => {
                 let link = links.get(&broker).map(|connection| connection.link.status());
                 let why = link.and_then(|status| status.last_error);
