@@ -11,6 +11,7 @@ mod commands;
 mod dead_letters;
 mod decisions;
 mod explain;
+mod files;
 mod floods;
 mod halt;
 mod hostile;
