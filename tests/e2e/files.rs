@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use tapline_tests::{Bench, COURSE, Machine, Setup, copy_of_shipped, document, write};
+use tapline_tests::{Bench, COURSE, Machine, Setup, copy_of_shipped, document, fixtures, write};
 
 const SITE: &str = "format = 1\n[reload]\nrescan = \"1s\"\n";
 const DEAF: &str = "format = 1\n[reload]\nrescan = \"1s\"\nevents = false\n";
@@ -158,4 +158,87 @@ async fn devices_of_a_file_come_change_and_go() {
     let events = bench.odoo.kinds(&press, &WHOLE).await;
     assert_eq!(events[1].payload["reason"], "device_removed");
     bench.tapline.subscribed(0).await;
+}
+
+const COUNT: &str = "format = 1
+name = \"count\"
+[[source]]
+name = \"meters\"
+broker = \"main\"
+devices = true
+[[parse]]
+name = \"shelly\"
+module = \"shelly\"
+parser_types = [\"shelly_pm\"]
+[[detect]]
+name = \"count\"
+module = \"counter\"
+take = [\"reading:power_w\"]
+key = [\"device\"]
+[[sink]]
+name = \"odoo\"
+module = \"odoo\"
+endpoint = \"odoo\"
+take = [\"event:counted\"]
+";
+
+/// A detector that counts readings, after so many of them in its first version; then the second
+/// one lies in its place.
+async fn counted_then_replaced(press: &Machine, readings: usize) -> Bench {
+    let module = |name: &str| std::fs::read(fixtures().join(name)).expect("it was built");
+    let device = format!(
+        "[[device]]\ndevice_id = \"press\"\nmachine_name = \"Press\"\nmqtt_topic = \"{}\"\n\
+         parser_type = \"shelly_pm\"\n",
+        press.topic()
+    );
+    let bench = Bench::with(|setup| {
+        setup
+            .site("tapline.toml", &SITE.replace("format = 1", "format = 1\nshipped = []"))
+            .site("pipelines/count.toml", COUNT)
+            .site("devices/hall.toml", &device)
+            .site_bytes("modules/counter.wasm", module("counter.wasm"))
+    })
+    .await;
+    bench.tapline.subscribed(2).await;
+    for n in 0..readings {
+        bench.devices.report(press, &[(n as f64, 100.0)]).await;
+    }
+    bench.odoo.kinds(press, &vec!["counted"; readings]).await;
+    let site = bench.tapline.dir().join("site");
+    write(&site, "modules/counter.wasm", module("counter-next.wasm"));
+    bench
+}
+
+#[tokio::test]
+async fn a_newer_detector_goes_on_with_the_state_of_the_older_one() {
+    let press = Machine::new("press");
+    let mut bench = counted_then_replaced(&press, 2).await;
+    taken_up(&bench, 1).await;
+    bench.devices.report(&press, &[(10.0, 100.0)]).await;
+    let events = bench.odoo.kinds(&press, &["counted"; 3]).await;
+    let last = &events[2].payload;
+    assert_eq!((&last["count"], &last["version"]), (&3.into(), &2.into()));
+    // Its own state is kept like any other.
+    bench.tapline.kill().await;
+    bench.start_again(1).await;
+    bench.devices.report(&press, &[(20.0, 100.0)]).await;
+    let events = bench.odoo.kinds(&press, &["counted"; 4]).await;
+    assert_eq!(events[3].payload["count"], 4);
+}
+
+#[tokio::test]
+async fn a_detector_that_cannot_read_the_older_state_is_not_taken_up() {
+    let press = Machine::new("press");
+    let bench = counted_then_replaced(&press, 3).await;
+    let health = bench
+        .tapline
+        .until("the reason is named", |health| {
+            health["problems"].to_string().contains("a count of 3 cannot be brought over")
+        })
+        .await;
+    assert_eq!(health["pipelines"]["count"]["running"], true);
+    bench.devices.report(&press, &[(10.0, 100.0)]).await;
+    let events = bench.odoo.kinds(&press, &["counted"; 4]).await;
+    let last = &events[3].payload;
+    assert_eq!((&last["count"], &last["version"]), (&4.into(), &1.into()));
 }
