@@ -28,6 +28,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result<()> {
         command
     };
     let step = Step::begin("dependencies");
+    // Builds fetch what this platform needs; licences are checked for every platform.
+    step.run(Command::new(cargo()).args(["fetch", "--locked"]).current_dir(&workspace.root))?;
     step.run(&mut deny(&["--offline", "check", "bans", "licenses", "sources"]))?;
     step.done("bans, licences and sources are fine");
 
