@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, UdpSocket};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tapline_tests::{
-    Authority, Bench, COURSE, Machine, Mosquitto, Odoo, Publisher, Setup, document, eventually,
+    Authority, Bench, COURSE, Machine, Mosquitto, Odoo, PATIENCE, Publisher, Setup, document,
+    eventually,
 };
 
 const TOKEN: &str = "t0ken-0f-the-0doo";
@@ -123,7 +123,7 @@ fn own_address() -> Option<IpAddr> {
 async fn without_a_token_only_this_machine_may_ask_and_networks_are_opened_knowingly() {
     // A machine without any network has only loopback to ask from.
     let own = own_address();
-    let limit = Duration::from_secs(30);
+    let limit = PATIENCE;
     let http = tapline::delivery::http_client(None, limit, limit).expect("a client");
     let closed = Setup::new().env("HOST", "0.0.0.0").start().await;
     let opened = own.map(|own| format!("format = 1\n[http]\nanonymous_from = [\"{own}/32\"]\n"));
@@ -316,7 +316,7 @@ async fn a_pushed_password_is_used_kept_and_never_shown() {
 #[tokio::test]
 async fn a_body_that_never_ends_or_is_no_text_is_refused_with_words() {
     let bench = Bench::start().await;
-    let limit = Duration::from_secs(30);
+    let limit = PATIENCE;
     let http = tapline::delivery::http_client(None, limit, limit).expect("a client");
     for (body, expected) in [(vec![0xff, 0xfe, 0x00], 422), (vec![b' '; (64 << 20) + 1], 413)] {
         let answer = http.post(format!("{}/config", bench.tapline.url())).body(body).send().await;

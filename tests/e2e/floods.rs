@@ -78,7 +78,7 @@ async fn headers_that_never_end_are_cut_off() {
 #[tokio::test]
 async fn nonsense_is_answered_with_words() {
     let bench = Bench::start().await;
-    let limit = Duration::from_secs(30);
+    let limit = PATIENCE;
     let http = tapline::delivery::http_client(None, limit, limit).expect("a client");
     let nested = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let keyed = format!("{}1{}", "{\"a\":".repeat(10_000), "}".repeat(10_000));

@@ -84,7 +84,7 @@ async fn a_push_that_does_not_follow_the_revision_it_means_is_refused() {
 }
 
 async fn reqwest_get(url: &str) -> reqwest::Response {
-    let limit = std::time::Duration::from_secs(30);
+    let limit = tapline_tests::PATIENCE;
     let client = tapline::delivery::http_client(None, limit, limit).expect("a client");
     client.get(url).send().await.expect("an answer")
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Long enough for a loaded machine; nothing that works takes anywhere near it.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// Long enough for a slow machine under load; nothing that works takes anywhere near it.
+pub const PATIENCE: Duration = Duration::from_secs(180);
 const BETWEEN: Duration = Duration::from_millis(20);
 
 /// What `look` finds once it finds it.

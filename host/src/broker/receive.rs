@@ -276,7 +276,11 @@ impl Receiver {
                         if let Ok(answer) = answer {
                             self.answered(answer, &mut drain);
                         }
-                        if let Err(error) = self.reconcile(requests, &mut answers, &mut drain) {
+                        // A look at everything for each of thousands of answers would take longer
+                        // than the broker does.
+                        if answers.is_empty()
+                            && let Err(error) = self.reconcile(requests, &mut answers, &mut drain)
+                        {
                             return error.into();
                         }
                     }
@@ -368,7 +372,7 @@ impl Receiver {
             answers.spawn(async move { Answer::Subscribed(filters, pending.await) });
         }
         let shown = self.subscriptions.status(&self.marker);
-        self.shared.board.update(|status| status.subscriptions = shown);
+        self.shared.board.update(|status| status.subscriptions = Arc::new(shown));
         if matches!(drain, Drain::Subscribing) && self.subscriptions.settled() {
             if self.subscriptions.is_refused(&self.marker) || self.lost_markers >= LOST_MARKERS {
                 drain.refused(Instant::now());
@@ -385,11 +389,19 @@ impl Receiver {
     fn answered(&mut self, answer: Answer, drain: &mut Drain) {
         match answer {
             Answer::Subscribed(filters, Ok(codes)) => {
+                let mut shown = Vec::with_capacity(filters.len());
                 for ((filter, how), code) in filters.into_iter().zip(codes) {
                     if let Some(refusal) = self.subscriptions.answered(&filter, how, code) {
                         tracing::warn!(event = "mqtt_subscription_refused", broker = %self.shared.broker.name, filter, code = refusal.code, reason = refusal.words, "the broker refuses a subscription");
                     }
+                    if filter != self.marker {
+                        let status = self.subscriptions.status_of(&filter);
+                        shown.push((filter, status));
+                    }
                 }
+                self.shared.board.update(|status| {
+                    Arc::make_mut(&mut status.subscriptions).extend(shown);
+                });
             }
             Answer::Unsubscribed(filters, Ok(())) => {
                 for filter in filters {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ pub struct LinkStatus {
     /// Another client uses our client id; it is waited for, not fought.
     pub taken_over: bool,
     /// Each wanted filter.
-    pub subscriptions: BTreeMap<String, SubscriptionStatus>,
+    pub subscriptions: Arc<BTreeMap<String, SubscriptionStatus>>,
     /// Received and not yet settled.
     pub held_messages: usize,
     pub held_bytes: usize,

@@ -148,19 +148,18 @@ impl Subscriptions {
     /// For `/health`, without the filters in `hidden`.
     pub(super) fn status(&self, hidden: &str) -> BTreeMap<String, SubscriptionStatus> {
         let shown = self.wanted.keys().filter(|filter| *filter != hidden);
-        shown
-            .map(|filter| {
-                let status = match self.have.get(filter) {
-                    Some(Have::Granted(_, qos)) => SubscriptionStatus::Granted { qos: *qos },
-                    Some(Have::Refused(_, refusal)) => SubscriptionStatus::Refused {
-                        code: refusal.code,
-                        reason: refusal.words.to_owned(),
-                    },
-                    _ => SubscriptionStatus::Pending,
-                };
-                (filter.clone(), status)
-            })
-            .collect()
+        shown.map(|filter| (filter.clone(), self.status_of(filter))).collect()
+    }
+
+    /// How one wanted filter stands.
+    pub(super) fn status_of(&self, filter: &str) -> SubscriptionStatus {
+        match self.have.get(filter) {
+            Some(Have::Granted(_, qos)) => SubscriptionStatus::Granted { qos: *qos },
+            Some(Have::Refused(_, refusal)) => {
+                SubscriptionStatus::Refused { code: refusal.code, reason: refusal.words.to_owned() }
+            }
+            _ => SubscriptionStatus::Pending,
+        }
     }
 }
 

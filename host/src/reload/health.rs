@@ -168,7 +168,7 @@ impl Tapline {
 fn broker(name: &str, connection: &Connection, problems: &mut Vec<String>) -> BrokerHealth {
     let status = connection.link.status();
     let mut refused = BTreeMap::new();
-    for (filter, state) in &status.subscriptions {
+    for (filter, state) in status.subscriptions.iter() {
         if let SubscriptionStatus::Refused { reason, .. } = state {
             refused.insert(filter.clone(), reason.clone());
             problems.push(format!("broker `{name}` refuses `{filter}`: {reason}"));

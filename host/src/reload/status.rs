@@ -274,12 +274,12 @@ fn broker(name: &str, connection: &Connection) -> BrokerStatus {
         held_messages: status.held_messages,
         last_error: status.last_error.map(|what| failure(what, status.last_error_at)),
     };
-    for (filter, state) in status.subscriptions {
+    for (filter, state) in status.subscriptions.iter() {
         match state {
             SubscriptionStatus::Granted { .. } => found.granted += 1,
             SubscriptionStatus::Pending => found.pending += 1,
             SubscriptionStatus::Refused { reason, .. } => {
-                found.refused.insert(filter, reason);
+                found.refused.insert(filter.clone(), reason.clone());
             }
         }
     }
