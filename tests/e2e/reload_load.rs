@@ -1,24 +1,28 @@
 //! Modules and pipeline files that are replaced all the time while messages stream in: what
 //! arrives is what would have arrived without.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tapline_tests::{
-    Bench, COURSE, Load, Machine, Setup, copy_of_shipped, document, shipped_modules,
+    Bench, COURSE, Load, Machine, Setup, copy_of_shipped, document, eventually, shipped_modules,
 };
 use tokio::task::JoinHandle;
 
 const MACHINES: usize = 20;
 /// Courses of each machine.
 const ROUNDS: usize = 150;
+/// The stream pauses so often until another replacement has been taken up, which takes as long
+/// as the machine takes to compile a module.
+const PARTS: usize = 3;
 const RATE: u32 = 5000;
 const EVERY: Duration = Duration::from_millis(100);
 
-fn messages(machines: &[Machine]) -> impl Iterator<Item = (String, Vec<u8>)> {
-    (0..ROUNDS).flat_map(move |round| {
+fn messages(machines: &[Machine], rounds: Range<usize>) -> impl Iterator<Item = (String, Vec<u8>)> {
+    rounds.flat_map(move |round| {
         COURSE.into_iter().flat_map(move |(second, power)| {
             let at = (round * 100) as f64 + second;
             machines.iter().map(move |machine| (machine.topic(), machine.report(at, power)))
@@ -97,10 +101,11 @@ async fn account(
     machines.iter().map(|machine| bench.odoo.account(machine)).collect()
 }
 
-async fn stream(bench: &Bench, machines: &Arc<[Machine]>) -> u64 {
+async fn stream(bench: &Bench, machines: &Arc<[Machine]>, part: usize) -> u64 {
     let (port, machines) = (bench.broker.port(), machines.clone());
+    let rounds = ROUNDS * part / PARTS..ROUNDS * (part + 1) / PARTS;
     let load = tokio::task::spawn_blocking(move || {
-        Load::connect(port)?.publish(messages(&machines), RATE)
+        Load::connect(port)?.publish(messages(&machines, rounds), RATE)
     });
     load.await.expect("it ends").expect("the broker takes everything")
 }
@@ -114,14 +119,25 @@ async fn files_that_are_replaced_under_load_lose_nothing_and_change_nothing() {
 
     let undisturbed = Bench::with(site).await;
     undisturbed.tapline.take(&all).await;
-    stream(&undisturbed, &machines).await;
+    for part in 0..PARTS {
+        stream(&undisturbed, &machines, part).await;
+    }
     let expected = account(&undisturbed, &machines).await;
     undisturbed.odoo.is_content();
 
     let bench = Bench::with(site).await;
     bench.tapline.take(&all).await;
     let replacing = Replacing::start(bench.tapline.dir());
-    let sent = stream(&bench, &machines).await;
+    let taken_up = || bench.tapline.logged("files_applied").len();
+    let mut sent = 0;
+    for part in 0..PARTS {
+        let before = taken_up();
+        sent += stream(&bench, &machines, part).await;
+        eventually("replaced files are taken up", || async {
+            if taken_up() > before { Ok(()) } else { Err("none since the last part") }
+        })
+        .await;
+    }
     let replaced = replacing.stop().await;
     let found = account(&bench, &machines).await;
 
@@ -130,9 +146,7 @@ async fn files_that_are_replaced_under_load_lose_nothing_and_change_nothing() {
         assert_eq!(expected.len(), 2 * ROUNDS, "{}", machine.id());
         assert_eq!(found, expected, "{}", machine.id());
     }
-    let taken_up = bench.tapline.logged("files_applied").len();
-    assert!(taken_up > 2, "only {taken_up} of {replaced} replacements were seen at all");
     let health = bench.tapline.health().await;
     assert_eq!(health["problems"], serde_json::Value::Null, "{health}");
-    println!("{sent} messages, files replaced {replaced} times, taken up {taken_up} times");
+    println!("{sent} messages, files replaced {replaced} times, taken up {} times", taken_up());
 }
