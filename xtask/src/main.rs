@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask modules | test | demo | bench`.
+//! The project's own commands: `cargo xtask modules | test | demo | bench | fuzz`.
 //!
 //! Whatever they need and the machine lacks (a WebAssembly target, Mosquitto) is fetched
 //! below the target directory; nothing is installed into the system.
@@ -8,6 +8,7 @@ mod check;
 mod debian;
 mod demo;
 mod deny;
+mod fuzz;
 mod modules;
 mod mosquitto;
 mod step;
@@ -48,6 +49,15 @@ enum Task {
         #[arg(value_enum)]
         subject: Option<bench::Subject>,
     },
+    /// Throws nonsense at what reads files, pushes, messages and modules (needs a nightly Rust)
+    Fuzz {
+        /// Only this; default: all, one after the other
+        #[arg(value_enum)]
+        target: Option<fuzz::Target>,
+        /// For how long, each
+        #[arg(long, default_value_t = 600)]
+        seconds: u32,
+    },
     /// Builds everything and shows it at work
     Demo {
         /// Passed on to `tapline demo`
@@ -71,6 +81,7 @@ fn run() -> Result<()> {
     match Cli::parse().task {
         Task::Modules { fixtures } => modules::build(&workspace, fixtures),
         Task::Bench { subject } => bench::run(&workspace, subject),
+        Task::Fuzz { target, seconds } => fuzz::run(&workspace, target, seconds),
         Task::Test => check::run(&workspace),
         Task::Demo { arguments } => demo::run(&workspace, &arguments),
     }

@@ -135,6 +135,18 @@ pub fn replay(
     Ok(summary)
 }
 
+/// Reads one line of a capture and forgets it: for what throws nonsense at it.
+///
+/// # Errors
+/// What is wrong with it.
+#[cfg(feature = "testing")]
+pub fn read_line(number: u64, bytes: &[u8]) -> Result<(), Fault> {
+    match written::Line::read(number, bytes)? {
+        written::Said::Message(mut line) => line.bytes(number).map(drop),
+        _ => Ok(()),
+    }
+}
+
 fn plan(options: &Options, head: &Head) -> Result<Alone, ReplayError> {
     let document = match (&options.devices, head.devices()) {
         (Some(file), _) => Some(reload::read_document(file).map_err(ReplayError::Config)?),
