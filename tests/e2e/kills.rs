@@ -36,7 +36,17 @@ async fn bench(machines: &[Machine]) -> Bench {
     bench
 }
 
+/// What waits for Odoo.
+fn waiting(health: &serde_json::Value) -> u64 {
+    health["sinks"]["workshop/odoo"]["waiting"].as_u64().unwrap_or_default()
+}
+
 async fn settled(bench: &Bench, machines: &[Machine], rounds: usize) {
+    // After very many kills that takes long; all that counts is that it goes on.
+    let mut left = waiting(&bench.tapline.health().await);
+    while left > 0 {
+        left = waiting(&bench.tapline.until("deliveries go out", |h| waiting(h) < left).await);
+    }
     bench.settle_beside(document(&machines.iter().collect::<Vec<_>>())).await;
     let dead = rounds.div_ceil(10);
     bench.tapline.until("each broken message is set aside", |h| h["dead_letters"] == dead).await;

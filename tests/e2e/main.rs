@@ -31,4 +31,7 @@ mod revisions;
 mod sites;
 mod speed;
 mod status;
+mod storage_clocks;
+mod storage_faults;
+mod storage_kills;
 mod structure;

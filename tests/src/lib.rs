@@ -8,6 +8,7 @@
 
 mod authority;
 mod bench;
+mod failpoints;
 mod listener;
 mod load;
 mod machine;
@@ -16,6 +17,7 @@ mod places;
 mod publisher;
 mod scrape;
 mod site;
+mod small_disk;
 mod tapline;
 mod wait;
 
@@ -29,5 +31,6 @@ pub use places::{compiled_modules, fixtures, free_port, project, shipped_modules
 pub use publisher::Publisher;
 pub use scrape::Scrape;
 pub use site::{copy_of_shipped, write};
+pub use small_disk::SmallDisk;
 pub use tapline::{Answer, Call, Setup, Tapline};
 pub use wait::{PATIENCE, eventually};

@@ -44,8 +44,8 @@ pub(crate) fn program() -> PathBuf {
     );
     assert!(
         path.is_file(),
-        "{} is not there: `cargo xtask test` builds it, or `cargo build -p tapline`; TAPLINE_BIN \
-         names another",
+        "{} is not there: `cargo xtask test` builds it, or `cargo build --workspace --bin \
+         tapline`; TAPLINE_BIN names another",
         path.display()
     );
     path

@@ -28,7 +28,9 @@ pub struct Tapline {
     setup: Setup,
     dir: Arc<TempDir>,
     port: u16,
-    child: Option<Child>,
+    pub(crate) child: Option<Child>,
+    /// What the program is started by, where not directly.
+    wrapper: Vec<String>,
     http: reqwest::Client,
 }
 
@@ -122,7 +124,14 @@ impl Setup {
         let limit = PATIENCE;
         let http = tapline::delivery::http_client(None, limit, limit)
             .unwrap_or_else(|error| panic!("no HTTP client: {error}"));
-        Tapline { setup: self, dir: Arc::new(dir), port: free_port(), child: None, http }
+        Tapline {
+            setup: self,
+            dir: Arc::new(dir),
+            port: free_port(),
+            child: None,
+            wrapper: Vec::new(),
+            http,
+        }
     }
 }
 
@@ -153,6 +162,11 @@ impl Tapline {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// Starts it by these words from now on, which run what follows them.
+    pub fn start_by(&mut self, wrapper: Vec<String>) {
+        self.wrapper = wrapper;
+    }
+
     /// Changes the environment of the next start.
     pub fn set(&mut self, name: &str, value: &str) {
         self.setup.env.insert(name.to_owned(), value.to_owned());
@@ -160,8 +174,11 @@ impl Tapline {
 
     /// The program with this start's environment, in a directory without a `.env`.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        let mut words: Vec<std::ffi::OsString> = self.wrapper.iter().map(Into::into).collect();
+        words.push(program().into());
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .args(arguments)
             .env_clear()
             .envs(&self.setup.env)

@@ -17,6 +17,7 @@ use crate::store::{
     Commit, DeadDelivery, DeadLetter, Fate, ModuleTag, NewDelivery, RowId, Settlement, SinkId,
     Store, Unreadable, Waiting,
 };
+use crate::telemetry::failpoint;
 
 /// Answers that blame a delivery without saying for good, before it is given up.
 const TRIES: u32 = 10;
@@ -125,7 +126,10 @@ impl Books {
         }
         let commit = Commit { settle, outbox: follow, ..Commit::default() };
         match self.store.submit_async(commit).await {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                failpoint::pass("delivery-marked");
+                Ok(())
+            }
             Err(error) => Err(Stop::Pause(error.to_string())),
         }
     }

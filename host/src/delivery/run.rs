@@ -14,6 +14,7 @@ use super::verdict::{Judged, Judgement, judge, may_be_success, summary};
 use crate::message::Rejection;
 use crate::module::sink::{Delivery, Outcome, Plan, Request, Response};
 use crate::store::NewDelivery;
+use crate::telemetry::failpoint;
 
 /// Preparations in a row that may go by without an accepted exchange.
 const PREPARES: u32 = 3;
@@ -220,8 +221,12 @@ impl Exchanger {
         request: Request,
         batch: &mut Batch<'_, L>,
     ) -> Result<bool, Stop> {
+        failpoint::pass("before-delivery");
         let response = match self.transport.send(request).await {
-            Ok(response) => Arc::new(response),
+            Ok(response) => {
+                failpoint::pass("delivered");
+                Arc::new(response)
+            }
             Err(SendError::Unreachable(error)) => {
                 return Err(Stop::Again { error, at_least: Duration::ZERO });
             }

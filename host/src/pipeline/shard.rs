@@ -20,7 +20,7 @@ use super::worker::{Refusals, Worker};
 use crate::broker::{LinkEvent, Received, Ticket};
 use crate::message::{Message, Publication, Timestamp};
 use crate::store::{Commit, DeadLetter, Mark, Store, StoreError, Succession};
-use crate::telemetry::clock;
+use crate::telemetry::{clock, failpoint};
 use halt::Standstill;
 pub use halt::{Halted, Resume};
 
@@ -30,6 +30,9 @@ const BATCH: usize = 256;
 const NAP: Duration = Duration::from_secs(1);
 /// How long clock wake-ups wait for a clock that stands before the last commit.
 const UNSURE: Duration = Duration::from_secs(300);
+
+/// How much faster than time itself the clock may go before it counts as set forward.
+const SET_FORWARD: Duration = Duration::from_secs(60);
 
 /// Where effects go that no outbox keeps. Calls return at once.
 pub trait Outlet: Send + Sync {
@@ -185,6 +188,8 @@ impl Shard {
             links: HashMap::new(),
             silent_since: last,
             sure_at: unsure(last, clock::now()).then(|| Instant::now() + UNSURE),
+            looked: (clock::now(), Instant::now()),
+            was_set_forward: false,
             standstill: None,
             halted: Arc::clone(&halted),
         };
@@ -347,6 +352,10 @@ struct Thread {
     silent_since: Option<Timestamp>,
     /// From when on the clock is taken as it is.
     sure_at: Option<Instant>,
+    /// The clock when the thread last looked at it.
+    looked: (Timestamp, Instant),
+    /// The clock was set forward, so `sure_at` has to come.
+    was_set_forward: bool,
     /// What waits while it halts.
     standstill: Option<Standstill>,
     /// The same for others to see.
@@ -577,14 +586,15 @@ impl Thread {
         if self.is_halted() {
             return;
         }
+        let now = clock::now();
+        self.look_at(now);
         if self.sure_at.is_some_and(|at| Instant::now() < at) {
-            if !unsure(self.silent_since, clock::now()) {
+            if !self.was_set_forward && !unsure(self.silent_since, now) {
                 self.sure_at = None;
             } else {
                 return;
             }
         }
-        let now = clock::now();
         if self.worker.next_due().is_none_or(|due| due > now) {
             return;
         }
@@ -597,6 +607,27 @@ impl Thread {
         }
         let turn = Turn::Clock { now, heard: &heard };
         self.commit(turn, effects, Owed::default(), &[], 0, start);
+    }
+
+    /// A clock that was set forward says nothing about how long a device has been silent:
+    /// each has time to report, by which it is known how far its own clock is behind.
+    fn look_at(&mut self, now: Timestamp) {
+        let (then, at) = std::mem::replace(&mut self.looked, (now, Instant::now()));
+        let by_clock = Duration::from_millis(now.since(then));
+        if by_clock > at.elapsed() + SET_FORWARD {
+            tracing::warn!(
+                event = "clock_set_forward",
+                pipeline = %self.worker.plan().file.name,
+                by_s = by_clock.as_secs(),
+                "the clock went forward at once: what it alone would do waits, so that devices \
+                 can report first"
+            );
+            self.sure_at = Some(Instant::now() + UNSURE);
+            self.was_set_forward = true;
+        } else if self.sure_at.is_some_and(|at| at <= Instant::now()) {
+            self.sure_at = None;
+            self.was_set_forward = false;
+        }
     }
 
     fn patience(&self) -> Duration {
@@ -655,10 +686,12 @@ impl Thread {
         let done = move |_| {
             flow.settle(owed.held, settled, clock::now());
             owed.tickets.into_iter().for_each(|ticket| ticket.done());
+            failpoint::pass("acknowledged");
             for (broker, question) in asks {
                 outlet.ask(broker, question);
             }
         };
+        failpoint::pass("batch-computed");
         // A closed store commits nothing: the tickets stay undone, the broker keeps its own.
         let _closed = self.store.submit(commit, Box::new(done));
     }

@@ -9,6 +9,7 @@ use super::{Connection, Tapline};
 use crate::broker::SubscriptionStatus;
 use crate::delivery::SinkStatus;
 use crate::pipeline::Counts;
+use crate::telemetry::clock;
 
 /// How Tapline is.
 #[derive(Debug, Serialize)]
@@ -130,6 +131,13 @@ impl Tapline {
         }
         if let Some(trouble) = self.store.trouble() {
             problems.push(format!("the store cannot write: {}: {}", trouble.what, trouble.detail));
+        }
+        if let Some(ahead) = clock::ahead_ms() {
+            problems.push(format!(
+                "the system's clock was set back by {} s: times run on from where they were until \
+                 it has caught up",
+                ahead / 1000
+            ));
         }
         let store = self.store.is_alive();
         if !store {

@@ -36,6 +36,16 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+    #[error(
+        "the database `{}` is locked by another program: close whatever has it open (a backup, a \
+         database browser), and start again",
+        file.display()
+    )]
+    Locked {
+        file: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
     #[error("the backup `{}` before the change of format could not be written", file.display())]
     Backup {
         file: PathBuf,
@@ -61,11 +71,14 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Tells damage apart from everything else that SQLite may answer at opening.
+    /// Tells damage and a lock apart from everything else that SQLite may answer at opening.
     pub(super) fn database(file: PathBuf, source: rusqlite::Error) -> Self {
         match source.sqlite_error_code() {
             Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
                 Self::Corrupt { file, source }
+            }
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+                Self::Locked { file, source }
             }
             _ => Self::Database { file, source },
         }

@@ -15,6 +15,7 @@ use super::apply::{self, Numbers, Tally};
 use super::commit::{Commit, Committed, Done};
 use super::error::{Cure, StoreError, cure};
 use super::shared::Shared;
+use crate::telemetry::failpoint::{self, Failure};
 
 /// Commits that share a transaction at most. More would save little and make the first wait.
 const GROUP: usize = 64;
@@ -54,6 +55,21 @@ pub enum Moment {
     Durable,
     /// Before a checkpoint.
     Checkpoint,
+    /// Behind it.
+    Checkpointed,
+}
+
+impl Moment {
+    /// The failpoint of the same moment.
+    fn place(self) -> &'static str {
+        match self {
+            Self::Begun => "transaction-begun",
+            Self::Written => "transaction-written",
+            Self::Durable => "transaction-durable",
+            Self::Checkpoint => "before-checkpoint",
+            Self::Checkpointed => "after-checkpoint",
+        }
+    }
 }
 
 /// What a test lets go wrong.
@@ -203,6 +219,7 @@ impl Writer {
             }
             result => result?,
         }
+        self.fail_at(Moment::Checkpointed)?;
         let free: i64 =
             self.connection.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
         if free > FREE_PAGES {
@@ -233,7 +250,11 @@ impl Writer {
 
 fn fail(faults: Option<&Faults>, moment: Moment) -> Result<(), StoreError> {
     use rusqlite::ffi;
-    let code = match faults.and_then(|faults| faults(moment)) {
+    let armed = || match failpoint::failure(moment.place())? {
+        Failure::DiskFull => Some(Fault::DiskFull),
+        Failure::FsyncFailed => Some(Fault::FsyncFailed),
+    };
+    let code = match faults.and_then(|faults| faults(moment)).or_else(armed) {
         None => return Ok(()),
         Some(Fault::DiskFull) => ffi::SQLITE_FULL,
         Some(Fault::Busy) => ffi::SQLITE_BUSY,

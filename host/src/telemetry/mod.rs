@@ -3,6 +3,7 @@
 //! Neighbours: everything above `config` may use it. Invariant: nothing here waits.
 
 pub mod clock;
+pub mod failpoint;
 pub mod logs;
 pub mod metrics;
 pub mod process;

@@ -1,8 +1,10 @@
 //! The store through its own boundary: what was committed is there after reopening.
 
+mod disk;
 mod durability;
 mod opening;
 mod ownership;
+mod power_cuts;
 mod revisions;
 mod rows;
 
