@@ -1,6 +1,6 @@
 //! The power goes at any write: what was acknowledged is there, and the database opens.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::mpsc::{Receiver, SyncSender};
 
 use super::disk::{Disk, Step};
@@ -69,14 +69,23 @@ impl Written {
     fn after_power_cut(&self, cut: usize, lies: bool, chance: &mut Chance, dir: &Path) {
         let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
         let mut pending: Vec<Step> = Vec::new();
+        let mut known: BTreeSet<String> = BTreeSet::new();
         for step in &self.disk.log()[..cut] {
             match step {
                 Step::Sync(_) if lies => {}
                 Step::Sync(name) => {
-                    let (flushed, rest) = pending.into_iter().partition(|step| is_of(step, name));
+                    // With the first flush of a new log its folder is flushed too, and what
+                    // was deleted there is gone for good.
+                    let folder = known.insert(name.clone()) && name != "tapline.db";
+                    let (flushed, rest): (Vec<_>, Vec<_>) = pending.into_iter().partition(|step| {
+                        is_of(step, name) || folder && matches!(step, Step::Delete(_))
+                    });
                     pending = rest;
-                    let flushed: Vec<Step> = flushed;
                     flushed.iter().for_each(|step| apply(&mut files, step));
+                }
+                Step::Delete(name) => {
+                    known.remove(name);
+                    pending.push(step.clone());
                 }
                 step => pending.push(step.clone()),
             }
