@@ -185,3 +185,19 @@ async fn a_database_that_another_program_locks_is_refused_with_words() {
     drop(other);
     tapline.start_again().await;
 }
+
+#[tokio::test]
+async fn a_start_on_a_full_disk_is_refused_with_words_and_succeeds_once_there_is_room() {
+    let mut tapline = Setup::new().prepare();
+    let disk = match SmallDisk::below(&mut tapline, 8) {
+        Ok(disk) => disk,
+        Err(why) => return println!("skipped: no small disk can be mounted here: {why}"),
+    };
+    tapline.start_again().await;
+    assert!(tapline.terminate().await.success());
+    disk.fill();
+    let said = refusal(&tapline.output(&["run"]).await);
+    assert!(said.contains("tapline.db` is full: make room"), "{said}");
+    disk.clear();
+    tapline.start_again().await;
+}

@@ -46,6 +46,12 @@ pub enum OpenError {
         #[source]
         source: rusqlite::Error,
     },
+    #[error("the disk with the database `{}` is full: make room, and start again", file.display())]
+    Full {
+        file: PathBuf,
+        #[source]
+        source: rusqlite::Error,
+    },
     #[error("the backup `{}` before the change of format could not be written", file.display())]
     Backup {
         file: PathBuf,
@@ -71,7 +77,7 @@ pub enum OpenError {
 }
 
 impl OpenError {
-    /// Tells damage and a lock apart from everything else that SQLite may answer at opening.
+    /// Tells damage, a lock and a full disk apart from everything else that SQLite may answer at opening.
     pub(super) fn database(file: PathBuf, source: rusqlite::Error) -> Self {
         match source.sqlite_error_code() {
             Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => {
@@ -80,6 +86,7 @@ impl OpenError {
             Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
                 Self::Locked { file, source }
             }
+            Some(rusqlite::ErrorCode::DiskFull) => Self::Full { file, source },
             _ => Self::Database { file, source },
         }
     }
