@@ -18,6 +18,7 @@ mod hostile;
 mod kills;
 mod look;
 mod metrics;
+mod net_proxy;
 mod odoo;
 mod odoo_records;
 mod poison;

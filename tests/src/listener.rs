@@ -5,16 +5,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tapline::broker::{
-    Farewell, InMemory, Intake, Link, LinkEvent, LinkOptions, Received, RetainHandling,
-    Subscription,
+    Farewell, InMemory, Intake, Link, LinkEvent, LinkOptions, LinkStatus, PacketMark, PublishError,
+    Received, RetainHandling, Subscription,
 };
+use tapline::config::site::Broker;
 use tapline::config::{Around, Texts, check};
+use tapline::message::{Properties, Publication};
 use tapline::telemetry::clock;
 
 use crate::wait::eventually;
 
 /// Topic and payload.
 pub type Heard = (String, Vec<u8>);
+
+/// A payload, with what tells a redelivery.
+pub type Mark = (Vec<u8>, Option<PacketMark>);
 
 /// A client that subscribes and remembers what it hears.
 pub struct Listener {
@@ -25,6 +30,7 @@ pub struct Listener {
 #[derive(Default)]
 struct Ears {
     heard: Mutex<Vec<Heard>>,
+    marks: Mutex<Vec<Mark>>,
     drained: Mutex<bool>,
 }
 
@@ -33,6 +39,8 @@ impl Intake for Ears {
         let message = &received.message;
         let heard = (message.topic.to_string(), message.payload.to_vec());
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
+        let mark = (message.payload.to_vec(), received.packet);
+        self.marks.lock().unwrap_or_else(PoisonError::into_inner).push(mark);
         received.ticket.done();
     }
 
@@ -46,6 +54,17 @@ impl Intake for Ears {
 impl Listener {
     /// Listens to these filters at a port of this machine; returns once it does.
     pub async fn start(port: u16, filters: &[&str]) -> Self {
+        let listener = Self::with(port, filters, |_| {});
+        eventually("the listener is subscribed", || async {
+            let drained = *listener.ears.drained.lock().unwrap_or_else(PoisonError::into_inner);
+            if drained { Ok(()) } else { Err("not yet") }
+        })
+        .await;
+        listener
+    }
+
+    /// The same with changes to how it connects; it need not be connected yet.
+    pub fn with(port: u16, filters: &[&str], change: impl FnOnce(&mut Broker)) -> Self {
         let env: BTreeMap<String, String> = [
             ("MQTT_BROKER", "127.0.0.1".to_owned()),
             ("MQTT_PORT", port.to_string()),
@@ -58,8 +77,10 @@ impl Listener {
             Around { env: &env, pushed: None, generated_name: "listener", now: clock::now() };
         let site = check(&Texts::default(), around).site.expect("the variables describe a broker");
         let ears = Arc::new(Ears::default());
+        let mut broker = Broker::clone(&site.brokers["main"]);
+        change(&mut broker);
         let options = LinkOptions {
-            broker: site.brokers["main"].clone(),
+            broker: Arc::new(broker),
             site: "listener".to_owned(),
             intake: ears.clone(),
             memory: Arc::new(InMemory::default()),
@@ -72,18 +93,43 @@ impl Listener {
             retain_handling: RetainHandling::Always,
         };
         let wanted = filters.iter().map(|filter| ((*filter).to_owned(), wish)).collect();
-        let listener = Self { link: Link::start(options, wanted), ears };
-        eventually("the listener is subscribed", || async {
-            let drained = *listener.ears.drained.lock().unwrap_or_else(PoisonError::into_inner);
-            if drained { Ok(()) } else { Err("not yet") }
-        })
-        .await;
-        listener
+        Self { link: Link::start(options, wanted), ears }
     }
 
     /// Everything so far, in order.
     pub fn heard(&self) -> Vec<Heard> {
         self.ears.heard.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Everything so far, with what tells a redelivery.
+    pub fn marks(&self) -> Vec<Mark> {
+        self.ears.marks.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How it stands with the broker.
+    pub fn status(&self) -> LinkStatus {
+        self.link.status()
+    }
+
+    /// As [`Link::publish`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn publish(
+        &self,
+        topic: &str,
+        payload: Vec<u8>,
+        limit: Duration,
+    ) -> Result<(), PublishError> {
+        let publication = Publication {
+            broker: None,
+            topic: topic.to_owned(),
+            payload,
+            qos: 1,
+            retain: false,
+            properties: Properties::default(),
+        };
+        self.link.publish(&publication, None, limit).await
     }
 
     /// Waits for a message on this topic; its payload.

@@ -18,6 +18,7 @@ pub struct Load {
     stream: BufWriter<TcpStream>,
     acknowledged: Arc<AtomicU64>,
     sent: u64,
+    retain: bool,
     reader: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -59,7 +60,14 @@ impl Load {
                 kept = there % 4;
             }
         });
-        Ok(Self { stream, acknowledged, sent: 0, reader: Some(reader) })
+        Ok(Self { stream, acknowledged, sent: 0, retain: false, reader: Some(reader) })
+    }
+
+    /// The same, and the broker keeps what is published.
+    #[must_use]
+    pub fn retaining(mut self) -> Self {
+        self.retain = true;
+        self
     }
 
     /// Publishes at most `rate` messages a second and waits until the broker has acknowledged
@@ -93,7 +101,7 @@ impl Load {
 
     fn message(&mut self, topic: &str, payload: &[u8]) -> io::Result<()> {
         let mut rest = 2 + topic.len() + 2 + payload.len();
-        self.stream.write_all(&[0x32])?;
+        self.stream.write_all(&[0x32 | u8::from(self.retain)])?;
         loop {
             let more = if rest > 127 { 0x80 } else { 0 };
             self.stream.write_all(&[(rest & 127) as u8 | more])?;

@@ -5,6 +5,7 @@ use tapline::message::Timestamp;
 use tapline::telemetry::clock;
 
 /// A Shelly of generation 2 that reports by notifications, which carry the device's time.
+#[derive(Clone)]
 pub struct Machine {
     id: String,
     prefix: String,

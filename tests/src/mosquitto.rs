@@ -76,6 +76,12 @@ impl Mosquitto {
         child.wait().await.expect("a child can be waited for");
     }
 
+    /// Ends it as a power cut does: what it had not written down is gone.
+    pub async fn kill(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        child.kill().await.expect("a child can be killed");
+    }
+
     /// Starts it again where it was.
     pub async fn start_again(&mut self) {
         let child = Command::new(mosquitto())

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
-use tapline::broker::{Outlet, OutletOptions};
+use tapline::broker::{Outlet, OutletOptions, PublishError};
 use tapline::config::{Around, Texts, check};
 use tapline::message::{Properties, Publication};
 use tapline::telemetry::clock;
@@ -62,6 +63,30 @@ impl Publisher {
         };
         let published = self.outlet.publish(&publication, None, PATIENCE).await;
         published.unwrap_or_else(|error| panic!("`{topic}` cannot be published: {error}"));
+    }
+
+    /// Publishes at QoS 1 as often as it takes until the broker acknowledges it; how often it
+    /// had to be published once more.
+    pub async fn insist(&self, topic: &str, payload: &[u8]) -> u64 {
+        let publication = Publication {
+            broker: None,
+            topic: topic.to_owned(),
+            payload: payload.to_vec(),
+            qos: 1,
+            retain: false,
+            properties: Properties::default(),
+        };
+        let begun = Instant::now();
+        let mut again = 0;
+        loop {
+            match self.outlet.publish(&publication, None, PATIENCE).await {
+                Ok(()) => return again,
+                Err(PublishError::NotConnected(_)) if begun.elapsed() < PATIENCE => {}
+                // It may have arrived all the same.
+                Err(PublishError::Broken) if begun.elapsed() < PATIENCE => again += 1,
+                Err(error) => panic!("`{topic}` cannot be published: {error}"),
+            }
+        }
     }
 
     /// A machine reports: pairs of its own second and power.

@@ -230,6 +230,13 @@ impl Tapline {
         self.child.as_ref().and_then(Child::id)
     }
 
+    /// The most memory that the process has held so far, in bytes; where the system tells.
+    pub fn memory_peak(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process()?)).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        line.split_whitespace().next()?.parse::<u64>().ok().map(|kib| kib * 1024)
+    }
+
     /// Ends it without a warning, as a power cut does.
     pub async fn kill(&mut self) {
         let mut child = self.child.take().expect("it runs");
@@ -270,6 +277,12 @@ impl Tapline {
         let log = self.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["event"] == event).collect()
+    }
+
+    /// How often it was connected to receive, by its log.
+    pub fn connects(&self) -> usize {
+        let all = self.logged("mqtt_connected");
+        all.iter().filter(|line| !line["session_present"].is_null()).count()
     }
 
     async fn try_health(&self) -> Result<Value, String> {

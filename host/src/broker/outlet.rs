@@ -6,15 +6,15 @@
 //! uses it beside the receiving side, `simulate` by itself. Invariant: `publish` answers within
 //! its limit, and `Ok` means that the broker has it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Clock;
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Takeovers};
 use super::link::Farewell;
 use super::wire::{self, Arrival, Confirmed, Dial, Pending, Poller, Requests, Will, WireError};
 use crate::config::site::Broker;
@@ -89,8 +89,38 @@ pub struct Outlet {
     stop: watch::Sender<Option<Farewell>>,
     trouble: Arc<Mutex<Option<(Timestamp, String)>>>,
     in_flight: Semaphore,
+    pulse: Arc<Pulse>,
+    /// How long the broker may owe an answer before it is taken for dead.
+    silence: Duration,
     task: Mutex<Option<JoinHandle<()>>>,
     abort: AbortHandle,
+}
+
+/// Whether the broker answers at all. The library pings only when nothing else leaves, so
+/// publications one after the other would hide for long that the connection is dead.
+#[derive(Default)]
+struct Pulse {
+    /// Since when the broker owes an answer and nothing of it was heard.
+    owing: Mutex<Option<Instant>>,
+    lost: Notify,
+}
+
+impl Pulse {
+    fn asked(&self) {
+        self.owing().get_or_insert_with(Instant::now);
+    }
+
+    fn heard(&self) {
+        *self.owing() = None;
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.owing().map(|since| since.elapsed()).unwrap_or_default()
+    }
+
+    fn owing(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.owing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A connection that stands.
@@ -106,8 +136,10 @@ impl Outlet {
         let (way_tx, way) = watch::channel(None);
         let (stop, stop_rx) = watch::channel(None);
         let trouble = Arc::new(Mutex::new(None));
+        let (pulse, silence) = (Arc::<Pulse>::default(), options.broker.connect_timeout);
         let task = Task {
             options,
+            pulse: Arc::clone(&pulse),
             way: way_tx,
             stop: stop_rx,
             trouble: Arc::clone(&trouble),
@@ -121,6 +153,8 @@ impl Outlet {
             stop,
             trouble,
             in_flight: Semaphore::new(IN_FLIGHT),
+            pulse,
+            silence,
             task: Mutex::new(Some(task)),
             abort,
         }
@@ -157,13 +191,21 @@ impl Outlet {
                 WireError::Topic(topic) => PublishError::Topic(topic),
                 _ => PublishError::Broken,
             })?;
+        if publication.qos > 0 {
+            self.pulse.asked();
+        }
         match timeout_at(deadline, confirmation).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(WireError::Rejected(refusal))) => {
                 Err(PublishError::Refused { code: refusal.code, reason: refusal.words })
             }
             Ok(Err(_)) => Err(PublishError::Broken),
-            Err(_) => Err(PublishError::TimedOut(limit)),
+            Err(_) => {
+                if self.pulse.silent_for() >= self.silence {
+                    self.pulse.lost.notify_one();
+                }
+                Err(PublishError::TimedOut(limit))
+            }
         }
     }
 
@@ -207,6 +249,7 @@ impl Drop for Outlet {
 
 struct Task {
     options: OutletOptions,
+    pulse: Arc<Pulse>,
     way: watch::Sender<Option<Way>>,
     stop: watch::Receiver<Option<Farewell>>,
     trouble: Arc<Mutex<Option<(Timestamp, String)>>>,
@@ -217,7 +260,7 @@ struct Task {
 
 impl Task {
     async fn run(mut self) {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut takeovers) = (Backoff::new(), Takeovers::new());
         loop {
             let begun = Instant::now();
             let ended = self.connect_and_serve().await;
@@ -232,7 +275,7 @@ impl Task {
                     self.retained_will = false;
                     Duration::ZERO
                 }
-                WireError::TakenOver(_) => backoff.pause_after_takeover(),
+                WireError::TakenOver(_) => takeovers.pause(begun.elapsed()) + backoff.pause(),
                 _ => backoff.pause(),
             };
             self.note(&error, pause);
@@ -264,6 +307,7 @@ impl Task {
             return Err(WireError::Other("the broker did not answer CONNECT".to_owned()));
         };
         tracing::info!(event = "mqtt_connected", broker = %self.options.broker.name, client_id = %self.options.client_id, "connected to the broker");
+        self.pulse.heard();
         let mut birth = match self.presence() {
             Some(presence) => Some(requests.publish(&presence.says(&presence.online), None)?),
             None => None,
@@ -280,11 +324,19 @@ impl Task {
                         self.born(answer);
                     }
                     arrival = &mut poll => break Ok(arrival),
+                    () = self.pulse.lost.notified() => {
+                        let silent = self.pulse.silent_for();
+                        // What was noticed on an earlier connection says nothing of this one.
+                        if silent >= limit {
+                            return Err(WireError::Timeout(limit));
+                        }
+                    }
                 }
             };
             match arrival {
                 Err(farewell) => break farewell,
-                Ok(Ok(_)) => {}
+                Ok(Ok(Arrival::Sent)) => {}
+                Ok(Ok(_)) => self.pulse.heard(),
                 Ok(Err(error)) => {
                     self.lost_births = self.lost_births.saturating_add(u8::from(birth.is_some()));
                     return Err(error);

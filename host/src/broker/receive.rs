@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::admission::Admission;
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Takeovers};
 use super::drain::{self, Drain};
 use super::link::{Farewell, Shared};
 use super::outlet::wait_for_stop;
@@ -32,6 +32,9 @@ const LOST_MARKERS: u8 = 2;
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// A connection that held this long was a good one: the next pause starts small again.
 const STABLE: Duration = Duration::from_secs(30);
+/// After so many connections in a row that the broker closed without a word and soon, another
+/// client may be the reason: over MQTT 3.1.1 nobody says so.
+const CLOSED_AGAIN: u32 = 3;
 /// For a DISCONNECT to leave.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -98,17 +101,27 @@ impl Receiver {
     }
 
     pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut takeovers) = (Backoff::new(), Takeovers::new());
+        let mut closed = 0;
         if !self.recall(&mut backoff).await {
             return;
         }
         loop {
-            let begun = Instant::now();
-            let end = self.connect_and_serve().await;
+            let (begun, connections) = (Instant::now(), self.connections);
+            let mut end = self.connect_and_serve().await;
             let connected_for = begun.elapsed();
             self.shared.ledger.close();
             if connected_for > STABLE {
                 backoff = Backoff::new();
+                closed = 0;
+            } else if self.connections > connections
+                && matches!(end, End::Failed(WireError::Closed))
+            {
+                closed += 1;
+                if closed >= CLOSED_AGAIN {
+                    let id = self.shared.broker.client_id.clone();
+                    end = End::Failed(WireError::ClosedAgain(id));
+                }
             }
             let pause = match end {
                 End::Stopped => break,
@@ -128,7 +141,7 @@ impl Receiver {
                     let pause = match &error {
                         WireError::TakenOver(_) => {
                             self.shared.board.update(|status| status.taken_over = true);
-                            backoff.pause_after_takeover()
+                            takeovers.pause(connected_for) + backoff.pause()
                         }
                         WireError::TooLarge { size, .. } => {
                             self.packet_limit = self.packet_limit.max(size.saturating_mul(2));

@@ -186,6 +186,11 @@ fn broker(name: &str, connection: &Connection, problems: &mut Vec<String>) -> Br
     if !status.connected {
         let why = status.last_error.as_deref().unwrap_or("no attempt has ended yet");
         problems.push(format!("broker `{name}` is not connected: {why}"));
+    } else if status.taken_over {
+        problems.push(format!(
+            "broker `{name}`: another client uses the same client id and takes messages of this \
+             bridge: give one of the two another `client_id`"
+        ));
     }
     BrokerHealth {
         connected: status.connected,

@@ -89,11 +89,11 @@ pub(super) fn open(dial: &Dial) -> Result<(Requests, Poller), WireError> {
     match dial.broker.version {
         MqttVersion::V5 => {
             let (client, events) = v5::open(dial)?;
-            Ok((Requests::V5(client), Poller::V5(Box::new(events))))
+            Ok((Requests::V5(client), Poller::new(dial, Events::V5(Box::new(events)))))
         }
         MqttVersion::V311 => {
             let (client, events) = v4::open(dial)?;
-            Ok((Requests::V4(client), Poller::V4(Box::new(events))))
+            Ok((Requests::V4(client), Poller::new(dial, Events::V4(Box::new(events)))))
         }
     }
 }
@@ -104,20 +104,51 @@ pub(super) async fn open_off_thread(dial: Dial) -> Result<(Requests, Poller), Wi
 }
 
 /// Drives one connection. Dropping it closes the socket without DISCONNECT.
-pub(super) enum Poller {
+pub(super) struct Poller {
+    events: Events,
+    /// How long nothing may move at all; `None` without a keep-alive.
+    patience: Option<Duration>,
+}
+
+enum Events {
     V5(Box<v5::Events>),
     V4(Box<v4::Events>),
 }
 
 impl Poller {
+    fn new(dial: &Dial, events: Events) -> Self {
+        Self { events, patience: patience(dial.broker.keep_alive) }
+    }
+
     /// Works until something arrives. The library may lose a request when this is dropped half
     /// way: hold on to the future until it is ready, or give the connection up.
     pub(super) async fn poll(&mut self) -> Result<Arrival, WireError> {
+        let arrival = match self.patience {
+            // A ping leaves once a keep-alive. Where not even that happens, the library is in
+            // the middle of a packet that the other side does not take, and waits without end.
+            Some(patience) => tokio::time::timeout(patience, self.events.poll())
+                .await
+                .unwrap_or(Err(WireError::Stuck(patience)))?,
+            None => self.events.poll().await?,
+        };
+        if let Arrival::Connected { keep_alive: Some(theirs), .. } = arrival {
+            self.patience = patience(theirs);
+        }
+        Ok(arrival)
+    }
+}
+
+impl Events {
+    async fn poll(&mut self) -> Result<Arrival, WireError> {
         match self {
             Self::V5(events) => events.poll().await,
             Self::V4(events) => events.poll().await,
         }
     }
+}
+
+fn patience(keep_alive: Duration) -> Option<Duration> {
+    (!keep_alive.is_zero()).then_some(keep_alive * 2)
 }
 
 /// What came in.
@@ -126,6 +157,8 @@ pub(super) enum Arrival {
     Connected {
         session_present: bool,
         largest_packet: Option<u32>,
+        /// What the broker wants in place of ours (MQTT 5).
+        keep_alive: Option<Duration>,
     },
     Message(Inbound),
     /// Another packet of the broker, which shows that it is alive.
@@ -230,12 +263,19 @@ pub(super) enum WireError {
     Disconnected(String),
     #[error("the broker closed the connection")]
     Closed,
+    #[error(
+        "the broker closes the connection without a word again and again: another client may use \
+         the client id `{0}`"
+    )]
+    ClosedAgain(String),
     #[error("a packet of {size} bytes is over the limit of {limit}")]
     TooLarge { size: usize, limit: usize },
     #[error("cannot read `{path}`")]
     File { path: String, source: std::io::Error },
     #[error("{0}")]
     Tls(String),
+    #[error("the broker took nothing for {}", humantime::format_duration(*.0))]
+    Stuck(Duration),
     #[error("no answer within {}", humantime::format_duration(*.0))]
     Timeout(Duration),
     #[error("`{0}` is not a valid topic")]

@@ -148,6 +148,7 @@ impl Events {
                 Ok(Arrival::Connected {
                     session_present: connack.session_present,
                     largest_packet: None,
+                    keep_alive: None,
                 })
             }
             Ok(Event::Incoming(_)) => Ok(Arrival::Sign),

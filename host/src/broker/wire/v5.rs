@@ -164,11 +164,12 @@ impl Events {
             Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                 // The library would build a checkpoint of its session for every packet.
                 self.events.options.clear_session_store();
+                let properties = connack.properties.as_ref();
+                let keep_alive = properties.and_then(|said| said.server_keep_alive);
                 Ok(Arrival::Connected {
                     session_present: connack.session_present,
-                    largest_packet: connack
-                        .properties
-                        .and_then(|properties| properties.max_packet_size),
+                    largest_packet: properties.and_then(|said| said.max_packet_size),
+                    keep_alive: keep_alive.map(|seconds| Duration::from_secs(u64::from(seconds))),
                 })
             }
             Ok(Event::Incoming(_)) => Ok(Arrival::Sign),
