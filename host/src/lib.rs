@@ -4,6 +4,7 @@
 //! a message's way through these modules.
 
 pub mod api;
+pub mod backup;
 pub mod broker;
 pub mod cli;
 pub mod config;

@@ -4,6 +4,7 @@
 
 mod access;
 mod acknowledgements;
+mod backup;
 mod batches;
 mod brokers;
 mod clocks;

@@ -13,7 +13,7 @@ const ROWS: [&[&str]; 11] = [
     &["api"],
     &["replay"],
     &["reload"],
-    &["pipeline", "delivery", "simulate", "stand_in"],
+    &["backup", "pipeline", "delivery", "simulate", "stand_in"],
     &["broker", "module", "store"],
     &["telemetry"],
     &["config"],

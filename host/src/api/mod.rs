@@ -9,6 +9,7 @@ mod access;
 mod config;
 mod dead_letters;
 mod floods;
+mod logs;
 mod look;
 mod metrics;
 mod record;

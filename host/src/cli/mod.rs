@@ -3,6 +3,7 @@
 //! Results go to stdout, talk to stderr. Exit codes: 0 fine, 1 finding, 2 usage, 3 not
 //! reachable, 4 refused.
 
+mod backup;
 mod check;
 mod config;
 mod dead_letters;
@@ -13,12 +14,14 @@ mod record;
 mod reload;
 mod remote;
 mod replay;
+mod restore;
 mod resume;
 mod run;
 mod sessions;
 mod simulate;
 mod sinks;
 mod status;
+mod support;
 mod table;
 mod tap;
 mod test;
@@ -86,6 +89,12 @@ enum Command {
     Reload(reload::Args),
     /// Publish what real devices would, for trying things out
     Simulate(crate::simulate::Args),
+    /// Write the whole box into one file, while it runs or while it does not
+    Backup(backup::Args),
+    /// Put a box in place from its backup
+    Restore(restore::Args),
+    /// Gather what helps to find out what is wrong, without secrets, in one file
+    Support(support::Args),
     /// Make a token of the API with less than all rights
     Token(token::Args),
     /// Print completions for a shell
@@ -129,6 +138,9 @@ impl Cli {
             Command::Tap(args) => tap::tap(&args),
             Command::Reload(args) => reload::reload(&args),
             Command::Simulate(args) => simulate::simulate(args),
+            Command::Backup(args) => backup::backup(&args),
+            Command::Restore(args) => restore::restore(&args),
+            Command::Support(args) => support::support(&args),
             Command::Token(args) => Ok(token::token(&args)),
             Command::Completions { shell } => {
                 let mut command = Self::command();

@@ -108,6 +108,20 @@ impl Remote {
         self.ask(self.client.get(self.address(path)))
     }
 
+    /// Reads `path` as it is.
+    ///
+    /// # Errors
+    /// If nobody answers, or the answer is a refusal.
+    pub(super) fn bytes(&self, path: &str) -> Result<Vec<u8>, RemoteError> {
+        self.runtime.block_on(async {
+            let request = self.client.get(self.address(path));
+            let sent = self.authorized(request).timeout(ANSWER).send().await;
+            let response = self.accepted(sent).await?;
+            let bytes = response.bytes().await.map_err(|error| self.not_reachable(error))?;
+            Ok(bytes.to_vec())
+        })
+    }
+
     /// Asks for a change.
     ///
     /// # Errors

@@ -35,6 +35,19 @@ pub struct Site {
     pub watch: Watch,
 }
 
+impl Site {
+    /// Makes this a client of its own at each broker, beside the box that it is a copy of. What
+    /// the box is called in events stays, so that both give an event the same id.
+    pub fn set_apart(&mut self, mark: &str) {
+        for broker in self.brokers.values_mut() {
+            let broker = Arc::make_mut(broker);
+            for name in [&mut broker.client_id, &mut broker.status_topic] {
+                *name = format!("{name}-{mark}");
+            }
+        }
+    }
+}
+
 /// One MQTT broker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Broker {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::prepare::Inputs;
+use super::prepare::{Identity, Inputs};
 use super::{Options, Tapline};
 use crate::broker::SubscriptionStatus;
 use crate::config::topic::Pattern;
@@ -288,7 +288,8 @@ pub fn explain(
         None => None,
     };
     let inputs = Inputs::read(options, &engine, None, None);
-    let prepared = inputs.prepare(options, "tapline", pushed, None, question.received_at)?;
+    let prepared =
+        inputs.prepare(options, &Identity::nobody(), pushed, None, question.received_at)?;
     if let Some(why) = question.unfit(prepared.plans.iter()) {
         return Ok(Err(why));
     }

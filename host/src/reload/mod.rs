@@ -95,6 +95,8 @@ pub struct Tapline {
     options: Options,
     /// The name of a site that says none.
     generated_name: String,
+    /// What sets this copy of another box apart from it.
+    copy: Option<String>,
     store: Store,
     /// Files and modules in force; a push builds upon them.
     inputs: RwLock<Arc<Inputs>>,

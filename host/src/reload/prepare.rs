@@ -30,6 +30,21 @@ pub(super) struct Prepared {
     pub(super) succession: Succession,
 }
 
+/// Who this Tapline is where no file says it.
+pub(super) struct Identity {
+    /// The name of a site that says none.
+    pub(super) name: String,
+    /// What sets a copy of another box apart from it.
+    pub(super) copy: Option<String>,
+}
+
+impl Identity {
+    /// For what never connects to anything.
+    pub(super) fn nobody() -> Self {
+        Self { name: "tapline".to_owned(), copy: None }
+    }
+}
+
 /// What a start reads and a push builds upon: texts of the site, and modules.
 pub(super) struct Inputs {
     pub(super) texts: Texts,
@@ -82,14 +97,18 @@ impl Inputs {
     pub(super) fn prepare(
         &self,
         options: &Options,
-        generated_name: &str,
+        identity: &Identity,
         pushed: Option<Arc<Pushed>>,
         updated: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Prepared, Vec<Problem>> {
+        let generated_name = identity.name.as_str();
         let around = Around { env: &options.env, pushed: pushed.as_deref(), generated_name, now };
         let checked = check(&self.texts, around);
-        let Some(config) = checked.config() else { return Err(checked.problems()) };
+        let Some(mut config) = checked.config() else { return Err(checked.problems()) };
+        if let Some(mark) = &identity.copy {
+            Arc::make_mut(&mut config.site).set_apart(mark);
+        }
         let mut problems = checked.problems();
         let pipelines = checked.pipelines.iter().filter(|unit| unit.result.is_err());
         let devices = checked.devices.iter().filter(|unit| unit.result.is_err());

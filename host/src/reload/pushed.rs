@@ -25,6 +25,8 @@ const S3_CONFIG: &str = "config-active.yaml";
 pub(super) struct Kept {
     /// The name of a site that says none.
     pub(super) name: String,
+    /// What sets this copy of another box apart from it.
+    pub(super) copy: Option<String>,
     pub(super) pushed: Option<Arc<Pushed>>,
     pub(super) updated: Option<Timestamp>,
     /// The document's number; 0 if there is none yet.
@@ -48,6 +50,7 @@ impl Kept {
         let (store, options) = (store.clone(), options.clone());
         blocking(move || {
             let name = site_name(&store)?;
+            let copy = store.copy_mark()?;
             if let Some(revision) = store.latest_revision()? {
                 let secrets = SecretsFile::new(&options.data).read().unwrap_or_else(|error| {
                     tracing::error!(event = "secrets_unreadable", error = &error as &dyn std::error::Error, "push the password again");
@@ -57,7 +60,7 @@ impl Kept {
                 let document = serde_json::from_slice(&revision.document).unwrap_or_default();
                 let pushed = Pushed::restore(&document, password).map_err(StartError::Config)?;
                 let (updated, revision) = (Some(revision.at), revision.rev);
-                return Ok(Self { name, pushed: Some(Arc::new(pushed)), updated, revision, fresh: false });
+                return Ok(Self { name, copy, pushed: Some(Arc::new(pushed)), updated, revision, fresh: false });
             }
             let s3 = options.data.join(S3_CONFIG);
             let first = match &options.config_file {
@@ -65,12 +68,12 @@ impl Kept {
                 None => s3.exists().then_some(s3),
             };
             let Some(file) = first else {
-                return Ok(Self { name, pushed: None, updated: None, revision: 0, fresh: false });
+                return Ok(Self { name, copy, pushed: None, updated: None, revision: 0, fresh: false });
             };
             let pushed = read_document(&file).map_err(StartError::Config)?;
             tracing::info!(event = "config_imported", file = %file.display(), devices = pushed.devices().len(), "configuration read from a file");
             let updated = Some(clock::now());
-            Ok(Self { name, pushed: Some(Arc::new(pushed)), updated, revision: 0, fresh: true })
+            Ok(Self { name, copy, pushed: Some(Arc::new(pushed)), updated, revision: 0, fresh: true })
         })
         .await
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::accepted::Accepted;
-use super::prepare::{Inputs, Prepared};
+use super::prepare::{Identity, Inputs, Prepared};
 use super::pushed::{self, Kept};
 use super::router::{Question, Ways};
 use super::serving::Serving;
@@ -75,6 +75,7 @@ impl Tapline {
             watch: Mutex::default(),
             options,
             generated_name: kept.name.clone(),
+            copy: kept.copy.clone(),
             store,
             inputs: RwLock::new(Arc::new(inputs)),
             files: Mutex::default(),
@@ -217,11 +218,13 @@ impl Tapline {
         pushed: Option<Arc<Pushed>>,
         updated: Option<Timestamp>,
     ) -> Result<Prepared, Vec<Problem>> {
-        let (options, name) = (self.options.clone(), self.generated_name.clone());
+        let options = self.options.clone();
+        let identity = Identity { name: self.generated_name.clone(), copy: self.copy.clone() };
         let shards = self.running().shards.clone();
         let store = self.store.clone();
         let prepared = tokio::task::spawn_blocking(move || {
-            let mut prepared = inputs.prepare(&options, &name, pushed, updated, clock::now())?;
+            let mut prepared =
+                inputs.prepare(&options, &identity, pushed, updated, clock::now())?;
             rehearse::rehearse(&mut prepared, &shards, &store);
             Ok(prepared)
         });

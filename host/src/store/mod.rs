@@ -11,6 +11,7 @@
 mod apply;
 mod audit;
 mod commit;
+mod copy;
 mod dead_letters;
 mod encoding;
 mod error;
@@ -38,6 +39,7 @@ pub use commit::{
     Audit, Commit, Committed, DeadDelivery, DeadLetter, Done, Fate, KeyId, KeyRow, Mark, ModuleTag,
     NewDelivery, RowId, Said, Settlement, SinkId,
 };
+pub use copy::{CopyError, Held, check_copy, copy_database, set_apart};
 pub use dead_letters::{DeadLetterCount, LetterFilter, NumberedDeadLetter};
 pub use error::{OpenError, StoreError};
 pub use keys::StoredKey;

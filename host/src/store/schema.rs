@@ -80,7 +80,7 @@ pub(super) fn backup_file(file: &Path, format: u32) -> PathBuf {
 }
 
 /// Payloads are nobody else's business. SQLite gives its WAL the rights of the database.
-fn create_private(file: &Path) -> std::io::Result<()> {
+pub(super) fn create_private(file: &Path) -> std::io::Result<()> {
     let mut options = std::fs::OpenOptions::new();
     options.create(true).append(true);
     #[cfg(unix)]

@@ -11,11 +11,12 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::writer::BoxMakeWriter;
+use tracing_subscriber::fmt::writer::{BoxMakeWriter, MakeWriterExt};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use super::clock;
+use super::recent::Recent;
 use crate::config::site::{Log, LogFormat};
 
 /// Why logs cannot be written as configured.
@@ -40,6 +41,7 @@ pub fn start(log: &Log) -> Result<(), LogError> {
         }
         None => (BoxMakeWriter::new(stderr), stderr().is_terminal()),
     };
+    let writer = writer.and(|| Recent);
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let started = match log.format {
         LogFormat::Json => builder.event_format(JsonLine).try_init(),

@@ -7,6 +7,7 @@ pub mod failpoint;
 pub mod logs;
 pub mod metrics;
 pub mod process;
+pub mod recent;
 
 /// An error with its causes, for the one place that shows it.
 pub fn words(error: &dyn std::error::Error) -> String {
