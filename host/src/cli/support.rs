@@ -117,18 +117,18 @@ impl Bundle {
                 false => path.to_owned(),
             };
             match remote.bytes(&path) {
-                Ok(bytes) => self.files.push((name.to_owned(), readable(bytes))),
+                Ok(bytes) => self.files.push((name.to_owned(), readable(bytes, with_payloads))),
                 Err(error) => self.lack(name, &words(&error)),
             }
         }
         match remote.get::<Value>("/api/v1/logs") {
             Ok(answer) => {
-                let lines: Vec<&str> = answer["lines"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str)
-                    .collect();
+                let lines = answer["lines"].as_array().into_iter().flatten();
+                let lines = lines.filter_map(Value::as_str).map(|line| match with_payloads {
+                    true => line.to_owned(),
+                    false => log_line(line),
+                });
+                let lines: Vec<String> = lines.collect();
                 self.files.push(("log.txt".to_owned(), (lines.join("\n") + "\n").into_bytes()));
             }
             Err(error) => self.lack("log.txt", &words(&error)),
@@ -200,10 +200,42 @@ impl Bundle {
 }
 
 /// JSON in lines; anything else as it is.
-fn readable(bytes: Vec<u8>) -> Vec<u8> {
+fn readable(bytes: Vec<u8>, with_payloads: bool) -> Vec<u8> {
     match serde_json::from_slice::<Value>(&bytes) {
-        Ok(value) => serde_json::to_vec_pretty(&value).unwrap_or(bytes),
+        Ok(mut value) => {
+            if !with_payloads {
+                without_quotes(&mut value);
+            }
+            serde_json::to_vec_pretty(&value).unwrap_or(bytes)
+        }
         Err(_) => bytes,
+    }
+}
+
+/// How a parser's words begin to quote what it could not read; they end with it.
+const QUOTE: &str = ", near `";
+
+fn without_quotes(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = without_quote(text).to_owned(),
+        Value::Array(items) => items.iter_mut().for_each(without_quotes),
+        Value::Object(fields) => fields.values_mut().for_each(without_quotes),
+        _ => {}
+    }
+}
+
+fn without_quote(text: &str) -> &str {
+    text.find(QUOTE).map_or(text, |at| &text[..at])
+}
+
+/// A line of the log, as JSON or as text.
+fn log_line(line: &str) -> String {
+    match serde_json::from_str::<Value>(line) {
+        Ok(mut value) => {
+            without_quotes(&mut value);
+            value.to_string()
+        }
+        Err(_) => without_quote(line).to_owned(),
     }
 }
 
