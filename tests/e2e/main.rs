@@ -19,6 +19,7 @@ mod hostile;
 mod kills;
 mod look;
 mod metrics;
+mod net_broker;
 mod net_proxy;
 mod odoo;
 mod odoo_records;

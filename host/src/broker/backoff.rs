@@ -8,7 +8,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(30);
 /// Another client uses our id: whoever comes back last wins, so coming back fast only flaps.
-const TAKEN_OVER: Duration = Duration::from_secs(60);
+pub(super) const TAKEN_OVER: Duration = Duration::from_secs(60);
 /// Who is thrown out again and again comes back ever more rarely, up to this.
 const LONGEST_TAKEN_OVER: Duration = Duration::from_secs(3600);
 

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
 use super::admission::Admission;
-use super::backoff::{Backoff, Takeovers};
+use super::backoff::{Backoff, TAKEN_OVER, Takeovers};
 use super::drain::{self, Drain};
 use super::link::{Farewell, Shared};
 use super::outlet::wait_for_stop;
@@ -32,9 +32,10 @@ const LOST_MARKERS: u8 = 2;
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// A connection that held this long was a good one: the next pause starts small again.
 const STABLE: Duration = Duration::from_secs(30);
-/// After so many connections in a row that the broker closed without a word and soon, another
-/// client may be the reason: over MQTT 3.1.1 nobody says so.
-const CLOSED_AGAIN: u32 = 3;
+/// After so many connections in a row that the broker closed soon and without a word, another
+/// client is the likely reason: brokers of 3.1.1 cannot say so, and some of 5 do not. One that
+/// restarts is not there to connect to in between.
+const CLOSED_AGAIN: u32 = 4;
 /// For a DISCONNECT to leave.
 const PARTING: Duration = Duration::from_secs(2);
 
@@ -113,8 +114,9 @@ impl Receiver {
             self.shared.ledger.close();
             if connected_for > STABLE {
                 backoff = Backoff::new();
-                closed = 0;
-            } else if self.connections > connections
+            }
+            if connected_for <= STABLE
+                && self.connections > connections
                 && matches!(end, End::Failed(WireError::Closed))
             {
                 closed += 1;
@@ -122,6 +124,8 @@ impl Receiver {
                     let id = self.shared.broker.client_id.clone();
                     end = End::Failed(WireError::ClosedAgain(id));
                 }
+            } else {
+                closed = 0;
             }
             let pause = match end {
                 End::Stopped => break,
@@ -143,6 +147,7 @@ impl Receiver {
                             self.shared.board.update(|status| status.taken_over = true);
                             takeovers.pause(connected_for) + backoff.pause()
                         }
+                        WireError::ClosedAgain(_) => TAKEN_OVER + backoff.pause(),
                         WireError::TooLarge { size, .. } => {
                             self.packet_limit = self.packet_limit.max(size.saturating_mul(2));
                             backoff.pause()
