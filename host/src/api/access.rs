@@ -60,8 +60,9 @@ fn needed(method: &Method, path: &str) -> Role {
     let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| !rest.contains(".."));
     let streams =
         below("/api/v1/pipelines/") && (path.ends_with("/tap") || path.ends_with("/record"));
+    let payloads = below("/api/v1/dead-letters") || below("/api/v1/history");
     // Lines of the log quote what devices send.
-    if streams || below("/api/v1/dead-letters") || path == "/api/v1/logs" {
+    if streams || payloads || path == "/api/v1/logs" {
         return Role::Operate;
     }
     if method == Method::GET || method == Method::HEAD || path == "/api/v1/explain" {
@@ -272,6 +273,7 @@ mod tests {
             (Method::GET, "/api/v1/pipelines/hall/record", Operate),
             (Method::GET, "/api/v1/dead-letters", Operate),
             (Method::GET, "/api/v1/dead-letters/7", Operate),
+            (Method::GET, "/api/v1/history", Operate),
             (Method::POST, "/api/v1/dead-letters/replay", Operate),
             (Method::POST, "/api/v1/sinks/hall/odoo/resume", Operate),
             (Method::DELETE, "/api/v1/anything", Operate),

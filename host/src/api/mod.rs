@@ -9,6 +9,7 @@ mod access;
 mod config;
 mod dead_letters;
 mod floods;
+mod history;
 mod logs;
 mod look;
 mod metrics;

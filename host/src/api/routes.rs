@@ -25,6 +25,7 @@ pub(super) fn router(tapline: Arc<Tapline>, http: &Http) -> Router {
         .merge(reload::routes())
         .route("/api/v1/sinks/{pipeline}/{sink}/resume", post(resume))
         .merge(super::dead_letters::routes())
+        .merge(super::history::routes())
         .merge(super::logs::routes())
         .merge(super::look::routes())
         .merge(super::metrics::routes())

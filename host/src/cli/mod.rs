@@ -10,6 +10,7 @@ mod dead_letters;
 mod devices;
 mod explain;
 mod health;
+mod history;
 mod record;
 mod reload;
 mod remote;
@@ -77,6 +78,8 @@ enum Command {
     Resume(resume::Args),
     /// Show what was set aside, send it on its way again, or throw it away
     DeadLetters(dead_letters::Args),
+    /// Show messages that came and went, the newest first
+    History(history::Args),
     /// Show devices: last seen, last values, state; or topics that belong to none
     Devices(devices::Args),
     /// Show the sessions that run
@@ -132,6 +135,7 @@ impl Cli {
             Command::Test(args) => test::test(&args),
             Command::Resume(args) => resume::resume(&args),
             Command::DeadLetters(args) => dead_letters::dead_letters(&args),
+            Command::History(args) => history::history(&args),
             Command::Devices(args) => devices::devices(&args),
             Command::Sessions(args) => sessions::sessions(&args),
             Command::Explain(args) => explain::explain(&args),

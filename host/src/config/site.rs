@@ -185,14 +185,15 @@ impl std::fmt::Display for Role {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
     pub max_size: Option<u64>,
-    pub min_free: u64,
+    /// `None`: 256 MiB, a tenth of the file system at most.
+    pub min_free: Option<u64>,
     pub history: Option<History>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct History {
     pub keep: Duration,
-    pub max_size: Option<u64>,
+    pub max_size: u64,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -13,6 +13,7 @@ mod directory;
 mod effects;
 mod explain;
 mod flow;
+mod history;
 mod ingest;
 mod inputs;
 mod item;

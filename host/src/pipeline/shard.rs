@@ -368,6 +368,9 @@ impl Thread {
         self.commit(Turn::Plan { now: None }, changes, Owed::default(), &[], 0, Instant::now());
         loop {
             let entries = self.queue.take(self.patience());
+            if self.is_held_for_room() && !self.store.is_full() {
+                self.go_on(Resume::Retry);
+            }
             if !self.work(entries) {
                 return;
             }
@@ -527,7 +530,8 @@ impl Thread {
         if received.is_empty() {
             return;
         }
-        if self.is_halted() {
+        // Without room for what follows, messages stay where they are: unacknowledged.
+        if self.is_halted() || self.store.is_full() {
             received.into_iter().for_each(|(one, held)| self.hold(Entry::Message(one, held)));
             return;
         }
@@ -583,7 +587,7 @@ impl Thread {
 
     fn wake(&mut self) {
         // What waits came before whatever the clock would do now.
-        if self.is_halted() {
+        if self.is_halted() || self.store.is_full() {
             return;
         }
         let now = clock::now();
@@ -658,6 +662,14 @@ impl Thread {
             effects: &effects,
             took: start.elapsed(),
         });
+        let comes = matches!(turn, Turn::Messages);
+        let history = match self.store.keeps_history() {
+            true => {
+                let messages = if comes { messages } else { &[] };
+                super::history::blocks(&plan, &effects, messages, now)
+            }
+            false => Vec::new(),
+        };
         let mut settled = Settled::of(&effects, messages, duplicates);
         if matches!(turn, Turn::Letter(_)) {
             settled.forget_messages();
@@ -671,6 +683,7 @@ impl Thread {
             dead_again: effects.letters_again,
             said: super::sights::said(&plan, &effects.items),
             marks: effects.marks,
+            history,
             ..Commit::default()
         };
         let nothing = commit.is_empty();

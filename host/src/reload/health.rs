@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::room::{self, QUEUE, StoreHealth};
 use super::{Connection, Tapline};
 use crate::broker::SubscriptionStatus;
 use crate::delivery::SinkStatus;
@@ -36,6 +37,7 @@ pub struct Health {
     pub brokers: BTreeMap<Arc<str>, BrokerHealth>,
     pub pipelines: BTreeMap<Arc<str>, PipelineHealth>,
     pub sinks: BTreeMap<String, SinkHealth>,
+    pub store: StoreHealth,
     pub dead_letters: u64,
     /// A restart would not help while this is true; false answers 503.
     #[serde(skip)]
@@ -56,6 +58,10 @@ pub struct BrokerHealth {
     pub shed: u64,
     /// Messages that no pipeline wanted any more.
     pub unrouted: u64,
+    /// For how long the broker keeps messages that are not acknowledged, if its queue is of the
+    /// usual length and they go on coming as in the last hour.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub queue_hours_left: Option<f64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -96,9 +102,22 @@ impl Tapline {
             broken.chain(running.problems.iter().map(ToString::to_string)).collect();
         problems.extend(pending.waiting.into_iter().map(|waiting| waiting.what));
         problems.extend(self.serving.problem());
+        let space = self.store.space();
+        problems.extend(room::problem(&space));
+        let is_full = self.store.is_full();
         let brokers: BTreeMap<_, _> = links
             .iter()
-            .map(|(name, connection)| (name.clone(), broker(name, connection, &mut problems)))
+            .map(|(name, connection)| {
+                let mut health = broker(name, connection, &mut problems);
+                health.queue_hours_left = self.rates.hours(name, health.received);
+                if let (true, Some(hours)) = (is_full, health.queue_hours_left) {
+                    problems.push(format!(
+                        "broker `{name}` keeps what is not acknowledged for about {hours} h \
+                         more, if it queues {QUEUE} messages and as many come as before"
+                    ));
+                }
+                (name.clone(), health)
+            })
             .collect();
         let sinks = self.delivery.status();
         let sinks = sinks
@@ -168,6 +187,7 @@ impl Tapline {
             brokers,
             pipelines,
             sinks,
+            store: space.into(),
             dead_letters: self.store.dead_letter_count(),
         }
     }
@@ -200,6 +220,7 @@ fn broker(name: &str, connection: &Connection, problems: &mut Vec<String>) -> Br
         received: status.received,
         shed: status.shed,
         unrouted: connection.router.unrouted(),
+        queue_hours_left: None,
     }
 }
 

@@ -99,6 +99,16 @@ impl Tapline {
         page.distribution(&table::STORE_SYNC, &[], stats.sync.snapshot());
         page.count(&table::STORE_FAILURES, &[], stats.failures.get());
         page.level(&table::STORE_SIZE, &[], self.store.size());
+        let space = self.store.space();
+        page.level(&table::STORE_USED, &[], space.used);
+        page.level(&table::STORE_HISTORY, &[], space.history);
+        if let Some(free) = space.free {
+            page.level(&table::STORE_FREE, &[], free);
+        }
+        if let Some(room) = space.room {
+            page.level(&table::STORE_LEFT, &[], room);
+        }
+        page.flag(&table::STORE_FULL, &[], self.store.is_full());
     }
 
     fn of_modules(&self, page: &mut Page, plans: &[Arc<Plan>]) {

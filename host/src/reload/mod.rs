@@ -23,6 +23,7 @@ mod push;
 mod pushed;
 mod rehearse;
 mod revisions;
+mod room;
 mod router;
 mod scan;
 mod serving;
@@ -111,6 +112,7 @@ pub struct Tapline {
     ways: Arc<Ways>,
     links: Arc<Links>,
     publishers: Publishers,
+    rates: room::Rates,
     running: RwLock<Running>,
     /// Of the document in force; 0 before the first push.
     revision: std::sync::atomic::AtomicU64,
@@ -268,6 +270,7 @@ impl Tapline {
         let Prepared { config, plans, pushed, updated, mut problems, broken, succession, .. } =
             prepared;
         let site = config.site.clone();
+        self.store.set_limits(room::limits(&site.store));
         for (name, connection) in self.links.all() {
             let wanted = site.brokers.get(&*name);
             let renewed = wanted

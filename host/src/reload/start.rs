@@ -13,7 +13,7 @@ use super::router::{Question, Ways};
 use super::serving::Serving;
 use super::sinks::Publishers;
 use super::watch::Watch;
-use super::{Links, Options, Running, Tapline, modules, rehearse};
+use super::{Links, Options, Running, Tapline, modules, rehearse, room};
 use crate::config::Problem;
 use crate::config::load::{Text, Texts};
 use crate::config::push::Pushed;
@@ -87,6 +87,7 @@ impl Tapline {
             ways,
             asker: tokio::spawn(ask(links.clone(), asked)),
             publishers: Publishers::new(links.clone()),
+            rates: room::Rates::default(),
             links,
             running: RwLock::default(),
             revision: kept.revision.into(),
@@ -123,6 +124,7 @@ impl Tapline {
             }
         }
         tokio::spawn(forget_parked(Arc::downgrade(&tapline)));
+        tokio::spawn(room::watch(Arc::downgrade(&tapline)));
         let config = tapline.config();
         tracing::info!(
             event = "started",

@@ -13,9 +13,10 @@ use super::commit::{
     Audit, Commit, Committed, DeadLetter, Fate, KeyId, KeyRow, Mark, NewDelivery, RowId, Said,
     Settlement, SinkId,
 };
-use super::encoding;
+use super::encoding::{self, DeliveryColumns};
 use super::error::StoreError;
-use crate::message::Timestamp;
+use super::history::{self, Block, Direction, Record};
+use crate::message::{Content, Item, Timestamp};
 
 /// How long a delivered id is remembered.
 const REMEMBERED_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -80,8 +81,10 @@ pub(super) fn apply(
     numbers: &mut Numbers,
     tally: &mut Tally,
     commit: &Commit,
+    keeps_history: bool,
 ) -> Result<Committed, StoreError> {
-    let mut step = Step { connection, numbers, tally, committed: Committed::default() };
+    let sent = keeps_history.then(Vec::new);
+    let mut step = Step { connection, numbers, tally, committed: Committed::default(), sent };
     for said in &commit.said {
         step.say(said)?;
     }
@@ -115,6 +118,8 @@ pub(super) fn apply(
     for (name, value) in &commit.meta {
         put_meta(connection, name, value)?;
     }
+    history::add(connection, &commit.history)?;
+    history::add(connection, &Sent::pack(step.sent.as_deref().unwrap_or_default()))?;
     Ok(step.committed)
 }
 
@@ -141,6 +146,43 @@ struct Step<'a> {
     numbers: &'a mut Numbers,
     tally: &'a mut Tally,
     committed: Committed,
+    /// What was published, where that goes into the history.
+    sent: Option<Vec<Sent>>,
+}
+
+/// A publication that its broker has confirmed.
+struct Sent {
+    delivery: NewDelivery,
+    at: Timestamp,
+}
+
+impl Sent {
+    fn pack(all: &[Self]) -> Vec<Block> {
+        let records: Vec<_> = all.iter().filter_map(Self::record).collect();
+        Block::pack(&records)
+    }
+
+    fn record(&self) -> Option<Record<'_>> {
+        let Content::Item(Item::Publication(publication)) = &self.delivery.content else {
+            return None;
+        };
+        Some(Record {
+            direction: Direction::Sent,
+            at: self.at,
+            broker: self.delivery.sink.broker()?,
+            pipeline: &self.delivery.sink.pipeline,
+            subscription: None,
+            topic: &publication.topic,
+            device: self.delivery.device.as_ref(),
+            payload: &publication.payload,
+            qos: publication.qos,
+            retain: publication.retain,
+            properties: &publication.properties,
+            message: self.delivery.message.as_ref(),
+            delivery: Some(self.delivery.id),
+            fate: "confirmed",
+        })
+    }
 }
 
 impl Step<'_> {
@@ -257,6 +299,11 @@ impl Step<'_> {
                 .execute(params![row, sink, error])?;
             return Ok(());
         }
+        if let Fate::Delivered { at } = &settlement.fate
+            && settlement.sink.broker().is_some()
+        {
+            self.note_sent(settlement, *at)?;
+        }
         let id: Option<Vec<u8>> = self
             .connection
             .prepare_cached("DELETE FROM outbox WHERE row = ?1 AND sink = ?2 RETURNING id")?
@@ -277,6 +324,28 @@ impl Step<'_> {
             }
             Fate::Tried { .. } => Ok(()),
         }
+    }
+
+    fn note_sent(&mut self, settlement: &Settlement, at: Timestamp) -> Result<(), StoreError> {
+        let Some(sent) = &mut self.sent else { return Ok(()) };
+        let mut select = self
+            .connection
+            .prepare_cached("SELECT key, id, at, expires_at, body FROM outbox WHERE row = ?1")?;
+        let mut rows = select.query([settlement.row.0])?;
+        let Some(row) = rows.next()? else { return Ok(()) };
+        let columns = DeliveryColumns {
+            sink: settlement.sink.clone(),
+            key: row.get::<_, String>(0)?.into(),
+            id: row.get(1)?,
+            at: Timestamp(unsigned(row.get(2)?)),
+            expires_at: row.get::<_, Option<i64>>(3)?.map(|at| Timestamp(unsigned(at))),
+        };
+        let body = row.get_ref(4)?.as_bytes().unwrap_or_default();
+        // It was read to be sent, so it can be read; if not, the history lacks it.
+        if let Ok(delivery) = encoding::decode_delivery(columns, body) {
+            sent.push(Sent { delivery, at });
+        }
+        Ok(())
     }
 
     fn remember(&mut self, sink: i64, id: &[u8], at: Timestamp) -> Result<(), StoreError> {

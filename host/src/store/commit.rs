@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+use super::history::Block;
+
 use crate::message::{Content, DeviceId, Message, MessageId, Origin, Timestamp};
 
 /// Identity of one key's state: independent of file names and process numbers.
@@ -217,6 +219,8 @@ pub struct Commit {
     pub marks: Vec<Mark>,
     pub settle: Vec<Settlement>,
     pub meta: Vec<(String, Vec<u8>)>,
+    /// Messages that came, for the history; those that were sent follow from `settle`.
+    pub history: Vec<Block>,
 }
 
 impl Commit {
@@ -232,6 +236,7 @@ impl Commit {
             && self.marks.is_empty()
             && self.settle.is_empty()
             && self.meta.is_empty()
+            && self.history.is_empty()
     }
 }
 

@@ -116,7 +116,7 @@ struct WireMessage<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireProperties<'a> {
+pub(super) struct WireProperties<'a> {
     payload_is_text: Option<bool>,
     message_expiry: Option<u32>,
     #[serde(borrow)]
@@ -166,7 +166,7 @@ enum WireContent<'a> {
 }
 
 /// Bytes as one stretch; serde's own way for `[u8]` goes element by element.
-struct Raw<'a>(Cow<'a, [u8]>);
+pub(super) struct Raw<'a>(pub(super) Cow<'a, [u8]>);
 
 impl Serialize for Raw<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -261,11 +261,11 @@ pub(super) fn decode_dead(letter: &mut DeadLetter, body: &[u8]) -> Result<(), En
     Ok(())
 }
 
-fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, EncodingError> {
+pub(super) fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, EncodingError> {
     postcard::to_extend(value, vec![VERSION]).map_err(EncodingError::Content)
 }
 
-fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, EncodingError> {
+pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, EncodingError> {
     match bytes.split_first() {
         Some((&VERSION, rest)) => postcard::from_bytes(rest).map_err(EncodingError::Content),
         Some((&other, _)) => Err(EncodingError::Version(other)),
@@ -403,7 +403,7 @@ fn message_id(wire: WireMessageId<'_>) -> MessageId {
     MessageId { source: (&*wire.source).into(), epoch: wire.epoch, sequence: wire.sequence }
 }
 
-fn wire_properties(properties: &Properties) -> WireProperties<'_> {
+pub(super) fn wire_properties(properties: &Properties) -> WireProperties<'_> {
     WireProperties {
         payload_is_text: properties.payload_is_text,
         message_expiry: properties.message_expiry,
@@ -415,7 +415,7 @@ fn wire_properties(properties: &Properties) -> WireProperties<'_> {
     }
 }
 
-fn properties(wire: WireProperties<'_>) -> Properties {
+pub(super) fn properties(wire: WireProperties<'_>) -> Properties {
     Properties {
         payload_is_text: wire.payload_is_text,
         message_expiry: wire.message_expiry,

@@ -15,6 +15,7 @@ mod copy;
 mod dead_letters;
 mod encoding;
 mod error;
+mod history;
 mod keys;
 mod outbox;
 mod ownership;
@@ -22,6 +23,7 @@ mod revisions;
 mod schema;
 mod secrets;
 mod shared;
+mod space;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -42,12 +44,17 @@ pub use commit::{
 pub use copy::{CopyError, Held, check_copy, copy_database, set_apart};
 pub use dead_letters::{DeadLetterCount, LetterFilter, NumberedDeadLetter};
 pub use error::{OpenError, StoreError};
+pub use history::{
+    Block, Direction, Entry as HistoryEntry, Filter as HistoryFilter, Limits as HistoryLimits,
+    Page as HistoryPage, Record,
+};
 pub use keys::StoredKey;
 pub use outbox::{Head, Rows, Unreadable, Waiting};
 pub use ownership::{PARKED_MS, ParkedState, StageId, StageState, Succeeded, Succession};
 pub use revisions::{Change, Entry, Revision};
 pub use secrets::{SecretsError, SecretsFile};
 pub use shared::{OutboxFlow, Trouble};
+pub use space::{FileSystem, Gauge, Level, Limit, Limits, Space};
 pub use stats::StoreStats;
 pub use writer::{Fault, Faults, Moment, OnFatal};
 
@@ -66,6 +73,8 @@ pub struct StoreOptions {
     /// Runs on the writer's thread after an I/O error, which has been logged. The default
     /// ends the process at once, so that nothing unwritten is acknowledged.
     pub on_fatal: Option<OnFatal>,
+    /// Tells how much room the file system has. The default asks it.
+    pub gauge: Option<Gauge>,
 }
 
 /// A handle to the store; clones share it. The last one to go closes it.
@@ -105,11 +114,14 @@ impl Store {
         let (shared, numbers) = counted.map_err(|source| OpenError::database(file, source))?;
         let shared = Arc::new(shared);
         let (sender, receiver) = mpsc::channel(AHEAD);
+        let data = dir.to_owned();
         let writer = Writer {
             connection,
+            gauge: options.gauge.unwrap_or_else(|| Arc::new(move || space::file_system(&data))),
             work: receiver,
             shared: shared.clone(),
             numbers,
+            looked: None,
             faults: options.faults,
             on_fatal: options.on_fatal.unwrap_or_else(|| Arc::new(end_process)),
             _lock: lock,

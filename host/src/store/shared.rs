@@ -12,6 +12,7 @@ use super::apply::Tally;
 use super::commit::{RowId, SinkId};
 use super::error::StoreError;
 use super::schema;
+use super::space::Room;
 use super::stats::StoreStats;
 
 /// Readers that are kept open between reads.
@@ -37,6 +38,7 @@ pub(super) struct Shared {
     closing: Mutex<bool>,
     closed: Condvar,
     pub(super) stats: StoreStats,
+    pub(super) room: Room,
 }
 
 /// What went through one sink's outbox since the store was opened.
@@ -90,6 +92,7 @@ impl Shared {
             closing: Mutex::default(),
             closed: Condvar::new(),
             stats: StoreStats::default(),
+            room: Room::default(),
         })
     }
 

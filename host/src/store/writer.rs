@@ -15,6 +15,7 @@ use super::apply::{self, Numbers, Tally};
 use super::commit::{Commit, Committed, Done};
 use super::error::{Cure, StoreError, cure};
 use super::shared::Shared;
+use super::space::{self, Gauge};
 use crate::telemetry::failpoint::{self, Failure};
 
 /// Commits that share a transaction at most. More would save little and make the first wait.
@@ -29,6 +30,9 @@ const LONGEST_LOG: i64 = 16_000;
 /// Free pages beyond which they are given back to the file system, some at a time.
 const FREE_PAGES: i64 = 4_096;
 
+/// Between two looks at the room there is, while groups come.
+const LOOKS: Duration = Duration::from_millis(20);
+
 /// Between two attempts at the same group.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -38,6 +42,8 @@ pub(super) enum Work {
     Commit(Box<Commit>, Done),
     /// A statement of the store's own; may run again if the transaction is tried again.
     Call(Call, Done),
+    /// A look at the room there is.
+    Look,
     /// The last piece of work.
     End,
 }
@@ -93,6 +99,9 @@ pub(super) struct Writer {
     pub(super) numbers: Numbers,
     pub(super) faults: Option<Faults>,
     pub(super) on_fatal: OnFatal,
+    pub(super) gauge: Gauge,
+    /// When room was last looked at.
+    pub(super) looked: Option<Instant>,
     /// Held for as long as anything may be written.
     pub(super) _lock: std::fs::File,
 }
@@ -110,10 +119,17 @@ impl Writer {
                     Err(_) => break,
                 }
             }
+            let is_look = |work: &Work| matches!(work, Work::Look);
+            let asked = group.iter().any(is_look);
+            group.retain(|work| !is_look(work));
             last = group.iter().any(|work| matches!(work, Work::End));
-            let result = self
-                .write(&mut group)
-                .and_then(|durable| if durable { self.maintain() } else { Ok(()) });
+            let result = match group.is_empty() {
+                true => Ok(()),
+                false => self
+                    .write(&mut group)
+                    .and_then(|durable| if durable { self.maintain() } else { Ok(()) }),
+            };
+            let result = result.and_then(|()| if asked { self.look() } else { self.glance() });
             if let Err(error) = result {
                 // Whoever still waits is never called: nothing after this is acknowledged.
                 (self.on_fatal)(&error);
@@ -144,7 +160,7 @@ impl Writer {
                     for (work, committed) in group.drain(..).zip(results) {
                         match work {
                             Work::Commit(_, done) | Work::Call(_, done) => done(committed),
-                            Work::End => {}
+                            Work::Look | Work::End => {}
                         }
                     }
                     self.shared.announce(&tally);
@@ -171,11 +187,12 @@ impl Writer {
             self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         fail(faults.as_ref(), Moment::Begun)?;
         let mut tally = Tally::default();
+        let keeps_history = self.shared.room.keeps_history();
         let mut results = Vec::with_capacity(group.len());
         for work in group {
             results.push(match work {
                 Work::Commit(commit, _) => {
-                    apply::apply(&transaction, &mut self.numbers, &mut tally, commit)?
+                    apply::apply(&transaction, &mut self.numbers, &mut tally, commit, keeps_history)?
                 }
                 Work::Call(call, _) => {
                     call(&transaction)?;
@@ -183,7 +200,7 @@ impl Writer {
                     self.numbers.undo();
                     Committed::default()
                 }
-                Work::End => Committed::default(),
+                Work::Look | Work::End => Committed::default(),
             });
         }
         fail(faults.as_ref(), Moment::Written)?;
@@ -226,6 +243,28 @@ impl Writer {
             self.connection.execute_batch("PRAGMA incremental_vacuum(256)")?;
         }
         Ok(())
+    }
+
+    /// Looks unless that was done just now: between groups there may be less than a
+    /// millisecond.
+    fn glance(&mut self) -> Result<(), StoreError> {
+        if self.looked.is_some_and(|at| at.elapsed() < LOOKS) { Ok(()) } else { self.look() }
+    }
+
+    /// Looks how much room there is, and lets go what may go.
+    fn look(&mut self) -> Result<(), StoreError> {
+        self.looked = Some(Instant::now());
+        match space::look(&mut self.connection, &self.shared.room, &self.gauge) {
+            Ok(()) => Ok(()),
+            Err(error) => match StoreError::from(error) {
+                // Whatever is in the way is in the way of the next group, too, which says so.
+                error if matches!(cure(&error), Cure::Wait(_)) => {
+                    tracing::debug!(error = %error, "store_look_postponed");
+                    Ok(())
+                }
+                error => Err(error),
+            },
+        }
     }
 
     /// Pages in the log, and how many of them are not yet in the database.

@@ -30,8 +30,12 @@ use crate::message::Timestamp;
 pub(in crate::config) static SHAPE: LazyLock<Shape> = LazyLock::new(Shape::of::<SiteFile>);
 
 pub(super) const MIB: u64 = 1024 * 1024;
+/// Size of the history where the file says none.
+const GIB: u64 = 1024 * MIB;
 /// Requests a second from one address: dashboards and scripts, not a flood.
 const RATE: NonZeroU32 = NonZeroU32::new(200).unwrap();
+/// The shortest that a history is kept.
+const HOUR: Duration = Duration::from_secs(3600);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// What stands around `tapline.toml`.
@@ -269,19 +273,16 @@ impl Build<'_> {
     fn store(&mut self) -> Store {
         let file: StoreFile = self.reader.read("/store").unwrap_or_default();
         let history = file.history.map(|history| {
-            let what = "a history of messages is not in this version";
-            let place = self.reader.document.key_place("/store/history");
-            self.warnings.push(Problem::at(place, what, "the key may stay: nothing is kept yet"));
             let most = 3660 * DAY;
-            let keep = self.reader.duration("/store/history/keep", Some(history.keep), DAY, most);
+            let keep = self.reader.duration("/store/history/keep", Some(history.keep), HOUR, most);
             History {
                 keep: keep.unwrap_or(DAY),
-                max_size: self.size("/store/history/max_size", history.max_size),
+                max_size: self.size("/store/history/max_size", history.max_size).unwrap_or(GIB),
             }
         });
         Store {
             max_size: self.size("/store/max_size", file.max_size),
-            min_free: self.size("/store/min_free", file.min_free).unwrap_or(256 * MIB),
+            min_free: self.size("/store/min_free", file.min_free),
             history,
         }
     }

@@ -199,21 +199,22 @@ pub(super) struct HttpTlsFile {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct StoreFile {
-    /// Largest size of the database; default: none.
+    /// Largest size of what lies in the database; default: none.
     pub(super) max_size: Option<SizeText>,
-    /// Free space below which history goes, then acknowledgements wait; default "256 MiB".
+    /// Free space below which history goes, then acknowledgements wait; default "256 MiB", a
+    /// tenth of the file system at most.
     pub(super) min_free: Option<SizeText>,
-    /// Reserved: what is kept of messages that went through.
+    /// What is kept of messages that come and go; default: nothing.
     pub(super) history: Option<HistoryFile>,
 }
 
-/// What is kept of messages that went through.
+/// What is kept of messages that come and go.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryFile {
     /// How long.
     pub(super) keep: DurationText,
-    /// How much.
+    /// How much; default "1 GiB".
     pub(super) max_size: Option<SizeText>,
 }
 

@@ -117,6 +117,11 @@ impl Thread {
         self.standstill.is_some()
     }
 
+    /// Nothing is wrong with what waits; there was no room for what follows from it.
+    pub(super) fn is_held_for_room(&self) -> bool {
+        self.is_halted() && self.halted_now().is_none()
+    }
+
     /// Keeps what has to wait.
     pub(super) fn hold(&mut self, entry: Entry) {
         self.standstill.get_or_insert_default().hold(entry);

@@ -7,6 +7,7 @@ mod ownership;
 mod power_cuts;
 mod revisions;
 mod rows;
+mod space;
 
 use std::sync::Arc;
 use std::sync::mpsc;

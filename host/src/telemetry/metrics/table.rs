@@ -164,6 +164,15 @@ metrics! {
     STORE_SYNC = Histogram "store_sync" in "seconds" by []: "The part of it that waits for the disk";
     STORE_FAILURES = Counter "store_failures" by []: "Attempts at a group that failed and were repeated";
     STORE_SIZE = Gauge "store_size" in "bytes" by []: "Database and its log";
+    STORE_USED = Gauge "store_used" in "bytes" by []: "What lies in the database";
+    STORE_HISTORY = Gauge "store_history" in "bytes" by []:
+        "Of these, the history of messages, which goes first when room is short";
+    STORE_FREE = Gauge "store_free" in "bytes" by []:
+        "Free space of the file system; not told everywhere";
+    STORE_LEFT = Gauge "store_left" in "bytes" by []:
+        "What may still come before the next of the store's limits";
+    STORE_FULL = Gauge "store_full" by []:
+        "1 while there is no room and messages are not acknowledged";
 
     MODULE_INFO = Gauge "module_info" by ["module", "version", "role", "hash"]:
         "Always 1; a module that a stage uses, with the first digits of its hash";
