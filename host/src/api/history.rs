@@ -71,9 +71,8 @@ impl Asked {
 
 /// A time, or how long ago.
 fn time(name: &str, text: &str) -> Result<Timestamp, String> {
-    let ago = parse_duration(text).map(|ago| {
-        clock::now().minus_ms(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX))
-    });
+    let ago = parse_duration(text)
+        .map(|ago| clock::now().minus_ms(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)));
     ago.or_else(|| parse_time(text)).ok_or_else(|| {
         format!(
             "`{name}`: `{text}` is no time: write how long ago (`2h`, `3d`), or a time \

@@ -271,7 +271,8 @@ pub(super) fn look(
             history,
         });
         let lacks_free = |d: &Distance| {
-            d.limit == Limit::MinFree && minus(disk.map_or(0, |disk| disk.free), d.set) < margin(d.set)
+            d.limit == Limit::MinFree
+                && minus(disk.map_or(0, |disk| disk.free), d.set) < margin(d.set)
         };
         if reusable > 0 && distances.iter().any(lacks_free) {
             connection.execute_batch(&format!("PRAGMA incremental_vacuum({GIVEN_BACK})"))?;
@@ -284,8 +285,9 @@ pub(super) fn look(
 /// Bytes of pages that hold something, and of those that are free in the database.
 fn pages(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let number = |name: &str| -> rusqlite::Result<u64> {
-        let value: i64 =
-            connection.prepare_cached(&format!("PRAGMA {name}"))?.query_row([], |row| row.get(0))?;
+        let value: i64 = connection
+            .prepare_cached(&format!("PRAGMA {name}"))?
+            .query_row([], |row| row.get(0))?;
         Ok(u64::try_from(value).unwrap_or(0))
     };
     let size = number("page_size")?;
@@ -321,15 +323,28 @@ fn tell(before: Level, space: &Space) {
     let (used, free, room) = (space.used, space.free, space.room);
     match space.level {
         Level::Full => tracing::error!(
-            event = "store_full", limit, set, used, free,
+            event = "store_full",
+            limit,
+            set,
+            used,
+            free,
             "no room: messages are not acknowledged, the broker keeps them; deliveries go on"
         ),
         Level::Shedding => tracing::warn!(
-            event = "store_shedding", limit, set, used, free,
+            event = "store_shedding",
+            limit,
+            set,
+            used,
+            free,
             "a limit is reached: history goes first, then parked state"
         ),
         Level::Low => tracing::warn!(
-            event = "store_low", limit, set, used, free, room,
+            event = "store_low",
+            limit,
+            set,
+            used,
+            free,
+            room,
             "a limit is near: at the limit, messages are not acknowledged any more"
         ),
         Level::Plenty => {}

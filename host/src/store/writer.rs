@@ -191,9 +191,13 @@ impl Writer {
         let mut results = Vec::with_capacity(group.len());
         for work in group {
             results.push(match work {
-                Work::Commit(commit, _) => {
-                    apply::apply(&transaction, &mut self.numbers, &mut tally, commit, keeps_history)?
-                }
+                Work::Commit(commit, _) => apply::apply(
+                    &transaction,
+                    &mut self.numbers,
+                    &mut tally,
+                    commit,
+                    keeps_history,
+                )?,
                 Work::Call(call, _) => {
                     call(&transaction)?;
                     // It may have given names to other numbers.

@@ -76,9 +76,7 @@ pub(super) fn encode(records: &[Record<'_>]) -> Result<Vec<u8>, EncodingError> {
             retain: record.retain,
             properties: (*record.properties != Default::default())
                 .then(|| wire_properties(record.properties)),
-            message: record
-                .message
-                .map(|id| (names.place(&id.source), id.epoch, id.sequence)),
+            message: record.message.map(|id| (names.place(&id.source), id.epoch, id.sequence)),
             delivery: record.delivery.map(Uuid::into_bytes),
             fate: names.place(record.fate),
         })

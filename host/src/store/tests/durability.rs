@@ -56,8 +56,11 @@ fn a_full_disk_shows_as_trouble_and_the_same_group_is_written_later() {
         sender.send(attempt).unwrap();
         list.get(attempt).copied().flatten()
     });
-    let store =
-        Store::open(dir.path(), StoreOptions { faults: Some(faults), on_fatal: None }).unwrap();
+    let store = Store::open(
+        dir.path(),
+        StoreOptions { faults: Some(faults), on_fatal: None, ..StoreOptions::default() },
+    )
+    .unwrap();
     let (done, written) = mpsc::sync_channel(1);
     let group = Commit {
         outbox: vec![delivery(1, "a"), delivery(2, "a")],
@@ -86,6 +89,7 @@ fn a_failed_fsync_ends_the_store_and_acknowledges_nothing() {
         let options = StoreOptions {
             faults: Some(faults(moment, vec![Fault::FsyncFailed])),
             on_fatal: Some(Arc::new(move |error| sender.send(error.to_string()).unwrap())),
+            ..StoreOptions::default()
         };
         let store = Store::open(dir.path(), options).unwrap();
         let (done, called) = mpsc::sync_channel(1);
@@ -109,6 +113,7 @@ fn what_dies_after_the_commit_is_there_although_nobody_was_told() {
     let options = StoreOptions {
         faults: Some(faults(Moment::Durable, vec![Fault::FsyncFailed])),
         on_fatal: Some(Arc::new(|_| {})),
+        ..StoreOptions::default()
     };
     let store = Store::open(dir.path(), options).unwrap();
     let (done, called) = mpsc::sync_channel::<()>(1);
@@ -135,8 +140,11 @@ fn a_fifth_group_ahead_of_the_disk_waits() {
         }
         None
     });
-    let store =
-        Store::open(dir.path(), StoreOptions { faults: Some(faults), on_fatal: None }).unwrap();
+    let store = Store::open(
+        dir.path(),
+        StoreOptions { faults: Some(faults), on_fatal: None, ..StoreOptions::default() },
+    )
+    .unwrap();
     store.submit(Commit::default(), Box::new(|_| {})).unwrap();
     at_gate.recv().unwrap();
     for _ in 0..AHEAD {
@@ -155,8 +163,11 @@ fn a_fifth_group_ahead_of_the_disk_waits() {
 fn closing_does_not_wait_for_a_disk_that_stays_full() {
     let dir = tempfile::tempdir().unwrap();
     let faults: Faults = Arc::new(|moment| (moment == Moment::Written).then_some(Fault::DiskFull));
-    let store =
-        Store::open(dir.path(), StoreOptions { faults: Some(faults), on_fatal: None }).unwrap();
+    let store = Store::open(
+        dir.path(),
+        StoreOptions { faults: Some(faults), on_fatal: None, ..StoreOptions::default() },
+    )
+    .unwrap();
     let (done, called) = mpsc::sync_channel::<()>(1);
     let done: Done = Box::new(move |_| done.send(()).unwrap());
     store.submit(Commit { outbox: vec![delivery(1, "a")], ..Commit::default() }, done).unwrap();

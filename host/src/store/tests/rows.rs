@@ -313,8 +313,11 @@ fn a_row_number_is_never_used_twice_while_the_store_is_open() {
             moment == Moment::Written && flag.swap(false, std::sync::atomic::Ordering::SeqCst);
         fails.then_some(Fault::DiskFull)
     });
-    let store =
-        Store::open(dir.path(), StoreOptions { faults: Some(faults), on_fatal: None }).unwrap();
+    let store = Store::open(
+        dir.path(),
+        StoreOptions { faults: Some(faults), on_fatal: None, ..StoreOptions::default() },
+    )
+    .unwrap();
     let mut last = 0;
     for id in 1..=5 {
         failing.store(id == 3, std::sync::atomic::Ordering::SeqCst);
