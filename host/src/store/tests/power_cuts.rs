@@ -197,7 +197,7 @@ fn a_flush_that_fails_below_sqlite_ends_the_store_and_acknowledges_nothing() {
     let disk = Disk::below(dir.path());
     let (sender, receiver) = mpsc::sync_channel(1);
     let on_fatal: OnFatal = Arc::new(move |error| sender.send(error.to_string()).unwrap());
-    let options = StoreOptions { faults: None, on_fatal: Some(on_fatal) };
+    let options = StoreOptions { on_fatal: Some(on_fatal), ..StoreOptions::default() };
     let store = Store::open(dir.path(), options).unwrap();
     commit(&store, Commit { outbox: vec![delivery(1, "a")], ..Commit::default() });
     disk.fail_flushes();
