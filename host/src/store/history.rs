@@ -179,7 +179,7 @@ pub(super) fn prune(
     connection
         .prepare_cached(
             "DELETE FROM history WHERE n IN (SELECT n FROM history ORDER BY n LIMIT ?1) \
-             AND (until_at < ?2 OR upto <= ?3)",
+             AND (until_at < ?2 OR upto - bytes < ?3)",
         )?
         .execute(params![PRUNED, expired, upto])?;
     Ok(())
