@@ -5,7 +5,7 @@ use std::path::Path;
 
 use tapline_tests::{Bench, COURSE, Machine, Setup, copy_of_shipped, document, fixtures, write};
 
-const SITE: &str = "format = 1\n[reload]\nrescan = \"1s\"\n";
+pub(super) const SITE: &str = "format = 1\n[reload]\nrescan = \"1s\"\n";
 const DEAF: &str = "format = 1\n[reload]\nrescan = \"1s\"\nevents = false\n";
 const WHOLE: [&str; 2] = ["session_started", "session_stopped"];
 
@@ -160,7 +160,8 @@ async fn devices_of_a_file_come_change_and_go() {
     bench.tapline.subscribed(0).await;
 }
 
-const COUNT: &str = "format = 1
+/// A pipeline that counts readings with the module `counter`.
+pub(super) const COUNT: &str = "format = 1
 name = \"count\"
 [[source]]
 name = \"meters\"

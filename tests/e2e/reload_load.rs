@@ -42,7 +42,7 @@ pub(super) fn site(setup: Setup) -> Setup {
 }
 
 /// The module with one more custom section: the same code under another hash.
-fn numbered(module: &[u8], number: u32) -> Vec<u8> {
+pub(super) fn numbered(module: &[u8], number: u32) -> Vec<u8> {
     let mut bytes = module.to_vec();
     // Section 0: its length, the length of its name, name and content.
     bytes.extend([0, 9, 4]);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tapline::broker::{
     Farewell, InMemory, Intake, Link, LinkEvent, LinkOptions, LinkStatus, PacketMark, PublishError,
@@ -31,6 +31,8 @@ pub struct Listener {
 struct Ears {
     heard: Mutex<Vec<Heard>>,
     marks: Mutex<Vec<Mark>>,
+    /// When each came.
+    at: Mutex<Vec<Instant>>,
     drained: Mutex<bool>,
 }
 
@@ -38,6 +40,7 @@ impl Intake for Ears {
     fn message(&self, received: Received) {
         let message = &received.message;
         let heard = (message.topic.to_string(), message.payload.to_vec());
+        self.at.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());
         self.heard.lock().unwrap_or_else(PoisonError::into_inner).push(heard);
         let mark = (message.payload.to_vec(), received.packet);
         self.marks.lock().unwrap_or_else(PoisonError::into_inner).push(mark);
@@ -130,6 +133,11 @@ impl Listener {
             properties: Properties::default(),
         };
         self.link.publish(&publication, None, limit).await
+    }
+
+    /// When each of them came, in the same order.
+    pub fn times(&self) -> Vec<Instant> {
+        self.ears.at.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Waits for a message on this topic; its payload.

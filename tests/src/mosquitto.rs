@@ -82,6 +82,21 @@ impl Mosquitto {
         child.kill().await.expect("a child can be killed");
     }
 
+    /// Holds it still: its connections stay, and nothing comes through them any more.
+    pub async fn freeze(&self) {
+        self.signal("STOP").await;
+    }
+
+    /// Lets it go on.
+    pub async fn thaw(&self) {
+        self.signal("CONT").await;
+    }
+
+    async fn signal(&self, name: &str) {
+        let id = self.child.as_ref().and_then(Child::id).expect("it runs");
+        signal(name, id).await;
+    }
+
     /// Starts it again where it was.
     pub async fn start_again(&mut self) {
         let child = Command::new(mosquitto())
@@ -112,6 +127,10 @@ impl Drop for Mosquitto {
 
 /// Asks a process to end.
 pub(crate) async fn terminate(id: u32) {
-    let told = Command::new("sh").arg("-c").arg(format!("kill -TERM {id}")).status().await;
-    assert!(told.is_ok_and(|status| status.success()), "process {id} cannot be told to end");
+    signal("TERM", id).await;
+}
+
+async fn signal(name: &str, id: u32) {
+    let told = Command::new("sh").arg("-c").arg(format!("kill -{name} {id}")).status().await;
+    assert!(told.is_ok_and(|status| status.success()), "process {id} does not take {name}");
 }

@@ -21,16 +21,20 @@ pub(crate) enum Subject {
     Replay,
     /// A hundred power cuts at random
     Kills,
+    /// How long messages take beside a pipeline whose module attacks the host
+    Isolation,
 }
 
 impl Subject {
-    const ALL: [Self; 4] = [Self::Throughput, Self::Reload, Self::Replay, Self::Kills];
+    const ALL: [Self; 5] =
+        [Self::Throughput, Self::Reload, Self::Replay, Self::Kills, Self::Isolation];
 
     fn test(self) -> &'static str {
         match self {
             Self::Throughput => "speed::throughput",
             Self::Reload => "speed::reload",
             Self::Replay => "speed::replay",
+            Self::Isolation => "isolation::isolation",
             Self::Kills => {
                 "kills::power_cuts_at_random_lose_nothing_double_nothing_and_change_no_session"
             }

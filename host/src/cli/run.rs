@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use super::FINDING;
 use crate::api::Server;
@@ -18,6 +19,8 @@ use crate::telemetry::{clock, logs};
 
 /// How long requests under way have when Tapline stops.
 const API_STOP: Duration = Duration::from_secs(3);
+/// How long stopping takes at most, whatever hangs: Docker kills after ten seconds.
+const STOP: Duration = Duration::from_secs(9);
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -65,7 +68,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         .enable_all()
         .build()
         .context("the async runtime does not start")?;
-    runtime.block_on(serve(options))
+    let ended = runtime.block_on(serve(options));
+    // What hangs after its time was up must not keep the process.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(options: Options) -> anyhow::Result<ExitCode> {
@@ -89,7 +95,7 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
     let server = match Server::start(&tapline.config().site.http, tapline.clone()).await {
         Ok(server) => server,
         Err(error) => {
-            tapline.stop().await;
+            tapline.stop(Instant::now() + STOP).await;
             return Err(error).context("Tapline does not start");
         }
     };
@@ -99,8 +105,10 @@ async fn serve(options: Options) -> anyhow::Result<ExitCode> {
         () = tapline.ended() => ("the store has ended", ExitCode::FAILURE),
     };
     tracing::info!(event = "stopping", why, "stopping");
-    server.stop(API_STOP).await;
-    tapline.stop().await;
+    let by = Instant::now() + STOP;
+    // Intake ends at once; what is asked meanwhile finds everything in its place.
+    tokio::join!(server.stop(API_STOP), tapline.settle(by));
+    tapline.stop(by).await;
     Ok(code)
 }
 

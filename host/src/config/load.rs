@@ -5,8 +5,8 @@
 //! the process: environment, time and generated name come in.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use super::device;
@@ -16,6 +16,7 @@ use super::layers::Origins;
 use super::pipeline::{self, Pipeline};
 use super::problem::Problem;
 use super::push::Pushed;
+use super::regular;
 use super::schema::ticked;
 use super::shipped::{SHIPPED, Shipped};
 use super::site::{self, Site};
@@ -228,7 +229,7 @@ impl Texts {
         match (self.schemas.get(file), &self.dir) {
             (Some(text), _) => Ok(text.clone()),
             (None, Some(dir)) => {
-                let bytes = read(&dir.join(file))?;
+                let bytes = read(&dir.join(within(file)?))?;
                 String::from_utf8(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
             }
             (None, None) => Err(io::ErrorKind::NotFound.into()),
@@ -236,23 +237,18 @@ impl Texts {
     }
 }
 
+/// The path of a file that lies in the site directory, whatever is there.
+fn within(file: &str) -> io::Result<&Path> {
+    let path = Path::new(file);
+    if path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+        return Ok(path);
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "it leads out of the site directory"))
+}
+
 /// A file's text, if it is one and not larger than a person's files are.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let file = std::fs::File::open(path)?;
-    let about = file.metadata()?;
-    if about.is_dir() {
-        return Err(io::ErrorKind::IsADirectory.into());
-    }
-    if !about.is_file() {
-        return Err(io::Error::other("it is no file"));
-    }
-    if about.len() > LARGEST {
-        let what = format!("it is larger than {} MiB", LARGEST >> 20);
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, what));
-    }
-    let mut bytes = Vec::new();
-    file.take(LARGEST).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    regular::read(path, LARGEST)
 }
 
 /// Checks everything at once.

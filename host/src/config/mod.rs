@@ -19,6 +19,7 @@ pub mod pipeline;
 pub mod problem;
 pub mod push;
 mod reader;
+pub(crate) mod regular;
 pub mod render;
 mod schema;
 mod secret;

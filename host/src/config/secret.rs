@@ -95,8 +95,12 @@ pub(super) fn blank_lines(text: &str) -> String {
     blanked
 }
 
+/// Bytes of a secret's file; keys and tokens have a few thousand at most.
+const LARGEST: u64 = 1 << 20;
+
 /// A secret's file, without the line end that editors add.
 pub(super) fn read_file(path: &Path) -> std::io::Result<String> {
-    let text = std::fs::read_to_string(path)?;
+    let bytes = super::regular::read(path, LARGEST)?;
+    let text = String::from_utf8(bytes).map_err(|_| std::io::ErrorKind::InvalidData)?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::effects::Fate;
 use super::flow::{Counts, Flow};
 use super::plan::Plan;
+use super::probation::Probation;
 use super::shard::{Observed, Observer};
 use crate::message::{DeviceId, Item, Timestamp};
 use crate::quantity;
@@ -55,6 +56,7 @@ struct Inner {
 #[derive(Default)]
 pub struct Activity {
     flows: Mutex<BTreeMap<Arc<str>, Arc<Flow>>>,
+    probation: Arc<Probation>,
     inner: Mutex<Inner>,
 }
 
@@ -69,7 +71,13 @@ impl Activity {
 
     /// The numbers of a pipeline. Ask once, and keep it.
     pub fn flow(&self, pipeline: &Arc<str>) -> Arc<Flow> {
-        self.flows().entry(pipeline.clone()).or_default().clone()
+        let new = || Arc::new(Flow::watched(self.probation.clone()));
+        self.flows().entry(pipeline.clone()).or_insert_with(new).clone()
+    }
+
+    /// Where failures of modules are counted.
+    pub fn probation(&self) -> &Arc<Probation> {
+        &self.probation
     }
 
     /// The numbers of all pipelines.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::effects::{Effects, Fate};
+use super::probation::Probation;
 use super::stage_stats::StageStats;
 use crate::message::{Message, Timestamp};
 use crate::telemetry::metrics::Histogram;
@@ -58,6 +59,8 @@ impl Counts {
 pub struct Flow {
     counts: Mutex<Counts>,
     stages: Mutex<BTreeMap<Arc<str>, Arc<StageStats>>>,
+    /// Where failures of modules are counted.
+    probation: Arc<Probation>,
     pub batch_messages: Histogram,
     pub batch_time: Histogram,
     /// From a message's receipt until it was committed.
@@ -69,6 +72,7 @@ impl Default for Flow {
         Self {
             counts: Mutex::default(),
             stages: Mutex::default(),
+            probation: Arc::default(),
             batch_messages: Histogram::of_sizes(),
             batch_time: Histogram::of_work(),
             commit_lag: Histogram::of_lags(),
@@ -91,6 +95,16 @@ impl Drop for Held {
 }
 
 impl Flow {
+    /// Whose modules' failures count in `probation`.
+    pub fn watched(probation: Arc<Probation>) -> Self {
+        Self { probation, ..Self::default() }
+    }
+
+    /// Where failures of modules are counted.
+    pub fn probation(&self) -> &Arc<Probation> {
+        &self.probation
+    }
+
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }

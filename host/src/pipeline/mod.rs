@@ -23,6 +23,7 @@ mod line;
 mod marks;
 mod migrate;
 mod plan;
+mod probation;
 mod runner;
 mod settings;
 mod shard;
@@ -49,6 +50,7 @@ pub use plan::{
     DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, PublishStage, SinkStage, ValidateCheck,
     check_modules,
 };
+pub use probation::{FAILURES, Failing, Probation};
 pub use settings::SettingsSet;
 pub use shard::{Halted, Observed, Observer, Outlet, Resume, Shard, StartError, Turn};
 pub use sights::{Session, Sight, Sights, Told, Trouble, UnknownTopic};

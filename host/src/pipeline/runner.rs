@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::flow::Flow;
 use super::plan::ModuleStage;
+use super::probation::Probation;
 use super::settings::SettingsSet;
 use super::stage_stats::StageStats;
 use crate::message::Rejection;
@@ -33,10 +35,13 @@ pub(super) struct Runner {
     has_served: bool,
     sets: HashMap<[u8; 16], SettingsId>,
     pub(super) stats: Arc<StageStats>,
+    pipeline: Arc<str>,
+    stage: Arc<str>,
+    probation: Arc<Probation>,
 }
 
 impl Runner {
-    pub(super) fn new(pipeline: &Arc<str>, stage: &ModuleStage, stats: Arc<StageStats>) -> Self {
+    pub(super) fn new(pipeline: &Arc<str>, stage: &ModuleStage, flow: &Flow) -> Self {
         Self {
             module: stage.module.clone(),
             limits: stage.limits,
@@ -44,7 +49,10 @@ impl Runner {
             instance: None,
             has_served: false,
             sets: HashMap::new(),
-            stats,
+            stats: flow.stage(&stage.name),
+            pipeline: pipeline.clone(),
+            stage: stage.name.clone(),
+            probation: flow.probation().clone(),
         }
     }
 
@@ -96,7 +104,22 @@ impl Runner {
             }
             Err(error) => error,
         };
+        self.judge(&error);
         results.push(Err(error.into_rejection()));
+    }
+
+    /// Counts a failure that is the module's own. One that fails too often right after it came
+    /// makes room for the version before: this input is lost to it, the next is not.
+    fn judge(&mut self, error: &Failure) {
+        let Failure::Call(error) = error else { return };
+        if error.is_callers() {
+            return;
+        }
+        let (hash, what) = (self.module.hash(), error.to_string());
+        if let Some(instead) = self.probation.failed(hash, &self.pipeline, &self.stage, &what) {
+            self.module = instead;
+            self.drop_instance();
+        }
     }
 
     /// One input once more, in a fresh instance: where it took too long, with more time, and

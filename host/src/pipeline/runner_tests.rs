@@ -19,7 +19,7 @@ fn runner(limits: Limits) -> (Runner, Arc<SettingsSet>) {
         on_reject: OnReject::DeadLetter,
         settings: settings.clone(),
     };
-    (Runner::new(&"workshop".into(), &stage, Arc::default()), settings)
+    (Runner::new(&"workshop".into(), &stage, &Flow::default()), settings)
 }
 
 /// Runs payloads as one batch: a reading's power, or the code of the rejection.

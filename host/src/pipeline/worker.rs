@@ -123,8 +123,8 @@ impl Worker {
                 })
             });
             if !same || !self.runners.contains_key(&stage.name) {
-                let stats = self.flow.stage(&stage.name);
-                self.runners.insert(stage.name.clone(), Runner::new(&plan.file.name, stage, stats));
+                let runner = Runner::new(&plan.file.name, stage, &self.flow);
+                self.runners.insert(stage.name.clone(), runner);
             }
         }
         for stage in

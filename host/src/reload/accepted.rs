@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::aside::Versions;
 use crate::module::Hash;
 
 /// The folder in the data directory.
@@ -39,6 +40,7 @@ pub(super) struct Unit {
 #[serde(default)]
 struct Index {
     files: BTreeMap<String, Entry>,
+    versions: Versions,
 }
 
 /// Contents by their hashes.
@@ -92,6 +94,12 @@ impl Accepted {
         index.files.into_iter().filter_map(unit).collect()
     }
 
+    /// What is known of versions of modules; nothing where the index is damaged, which
+    /// [`read`](Self::read) says.
+    pub(super) fn versions(&self) -> Versions {
+        self.index().unwrap_or_default().versions
+    }
+
     /// Bytes of a module that was kept.
     pub(super) fn module(&self, hash: &Hash) -> Result<Vec<u8>, AcceptedError> {
         self.content(&hash.to_string())
@@ -108,9 +116,13 @@ impl Accepted {
         Ok(hash)
     }
 
-    /// Makes `units` all that is kept.
-    pub(super) fn keep(&self, units: &BTreeMap<String, Unit>) -> Result<(), AcceptedError> {
-        let mut index = Index::default();
+    /// Makes `units`, and what `versions` names, all that is kept.
+    pub(super) fn keep(
+        &self,
+        units: &BTreeMap<String, Unit>,
+        versions: &Versions,
+    ) -> Result<(), AcceptedError> {
+        let mut index = Index { versions: versions.clone(), ..Index::default() };
         for (file, unit) in units {
             let mut entry =
                 Entry { text: self.put(unit.text.as_bytes())?.to_string(), ..Entry::default() };
@@ -171,6 +183,7 @@ impl Accepted {
 
     /// Removes what the index does not name. What cannot be removed is tried again next time.
     fn sweep(&self, index: &Index) {
+        let versions: Vec<_> = index.versions.hashes().map(|hash| hash.to_string()).collect();
         let named: BTreeSet<&str> = index
             .files
             .values()
@@ -179,6 +192,7 @@ impl Accepted {
                 hashes.chain([&entry.text]).map(String::as_str)
             })
             .chain([INDEX])
+            .chain(versions.iter().map(String::as_str))
             .collect();
         for entry in std::fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             if !entry.file_name().to_str().is_some_and(|name| named.contains(name)) {
@@ -188,7 +202,8 @@ impl Accepted {
     }
 }
 
-fn parse(hash: &str) -> Option<Hash> {
+/// A hash as the index has it.
+pub(super) fn parse(hash: &str) -> Option<Hash> {
     let byte = |at: usize| u8::from_str_radix(hash.get(at..at + 2)?, 16).ok();
     let bytes: Option<Vec<u8>> = (0..hash.len()).step_by(2).map(byte).collect();
     Some(Hash(bytes?.try_into().ok()?))
@@ -222,11 +237,11 @@ mod tests {
         let (one, two) = (accepted.put(b"one").unwrap(), accepted.put(b"two").unwrap());
         let units: BTreeMap<_, _> =
             [("a.toml".to_owned(), unit("a", one)), ("b.toml".to_owned(), unit("b", two))].into();
-        accepted.keep(&units).unwrap();
+        accepted.keep(&units, &Versions::default()).unwrap();
         assert_eq!(accepted.read(), units);
         assert_eq!(accepted.module(&one).unwrap(), b"one");
         let fewer: BTreeMap<_, _> = [("b.toml".to_owned(), unit("b", two))].into();
-        accepted.keep(&fewer).unwrap();
+        accepted.keep(&fewer, &Versions::default()).unwrap();
         assert_eq!(accepted.read(), fewer);
         assert!(accepted.module(&one).is_err());
         // Index, text, schema and module.
@@ -238,7 +253,9 @@ mod tests {
         let data = tempfile::tempdir().unwrap();
         let accepted = Accepted::new(data.path());
         let module = accepted.put(b"module").unwrap();
-        accepted.keep(&[("a.toml".to_owned(), unit("text", module))].into()).unwrap();
+        accepted
+            .keep(&[("a.toml".to_owned(), unit("text", module))].into(), &Versions::default())
+            .unwrap();
         let folder = data.path().join(FOLDER);
         std::fs::write(folder.join(Hash::of(b"text").to_string()), "tex").unwrap();
         std::fs::write(folder.join(module.to_string()), "modul").unwrap();

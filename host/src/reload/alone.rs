@@ -90,7 +90,7 @@ pub fn alone(asked: Asked<'_>) -> Result<Alone, Vec<Problem>> {
         config_file: None,
         modules: asked.modules.map(Path::to_owned),
     };
-    let modules = super::modules::load(&options, &engine, None, None);
+    let (modules, _) = super::modules::load(&options, &engine, None, None);
     let (plan, unfit) = Plan::build(&pipeline, &config, &modules)?;
     let mut warnings: Vec<_> = checked
         .devices

@@ -147,18 +147,21 @@ impl Modules {
         }
         for (name, path) in &files {
             let file = shown(path, site);
-            match std::fs::read(path) {
+            let read = super::modules::read(path, site, engine.module_size());
+            // The same bytes replace nothing.
+            let other =
+                |bytes: &Cow<[u8]>| read.as_ref().is_ok_and(|own| own.as_slice() != &**bytes);
+            let replaces = shipped.get(name).is_some_and(other);
+            match read {
                 Ok(bytes) => modules.insert(name, file, engine.load(&bytes)),
                 Err(error) => {
                     let why = format!("it cannot be read: {error}");
-                    let remedy = "make it a file that the user who runs Tapline may read";
+                    let remedy =
+                        "put a module's file there that the user who runs Tapline may read";
                     modules.set.insert(name.clone(), Err(why.clone()));
                     modules.broken.insert(name.clone(), (file, why, remedy));
                 }
             }
-            // The same bytes replace nothing.
-            let other = |bytes: &Cow<[u8]>| std::fs::read(path).is_ok_and(|own| own != **bytes);
-            let replaces = shipped.get(name).is_some_and(other);
             if replaces && modules.set.get(name).is_some_and(Result::is_ok) {
                 let what = format!("it replaces the module `{name}` that ships");
                 let remedy = "rename it if that is not meant";

@@ -214,8 +214,9 @@ impl Tapline {
         let before = self.inputs();
         let (options, engine, running, accepted) =
             (self.options.clone(), self.engine.clone(), before.clone(), self.accepted.clone());
+        let versions = self.trials.versions();
         let read = tokio::task::spawn_blocking(move || {
-            Arc::new(Inputs::read(&options, &engine, Some(&running), Some(&accepted)))
+            Arc::new(Inputs::read(&options, &engine, Some(&running), Some((&accepted, &versions))))
         });
         let wanted = match read.await {
             Ok(read) => read,
@@ -283,7 +284,7 @@ impl Tapline {
 
     /// Prepares `wanted`, with the files in `held`, and those that turn out to be wrong, as
     /// they were `before`.
-    async fn without_broken(
+    pub(super) async fn without_broken(
         &self,
         wanted: &Arc<Inputs>,
         before: &Arc<Inputs>,
@@ -360,8 +361,10 @@ impl Tapline {
     /// Keeps what runs as last accepted.
     pub(super) async fn accept(&self) {
         let units = self.units();
+        let (versions, running, on_trial) = self.trials.accept(&units, clock::now());
+        self.activity.probation().watch(&running, &on_trial);
         let accepted = self.accepted.clone();
-        if let Err(error) = blocking(move || accepted.keep(&units)).await {
+        if let Err(error) = blocking(move || accepted.keep(&units, &versions)).await {
             tracing::error!(
                 event = "accepted_not_kept",
                 error = &error as &dyn std::error::Error,

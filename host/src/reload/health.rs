@@ -101,6 +101,7 @@ impl Tapline {
         let mut problems: Vec<String> =
             broken.chain(running.problems.iter().map(ToString::to_string)).collect();
         problems.extend(pending.waiting.into_iter().map(|waiting| waiting.what));
+        problems.extend(self.module_problems());
         problems.extend(self.serving.problem());
         let space = self.store.space();
         problems.extend(room::problem(&space));

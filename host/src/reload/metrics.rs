@@ -127,6 +127,9 @@ impl Tapline {
                 &[module.name(), module.version(), module.role().name(), &module.hash().short()];
             page.level(&table::MODULE_INFO, labels, 1);
         }
+        for aside in &self.inputs().aside {
+            page.level(&table::MODULE_PUT_ASIDE, &[&aside.module, &aside.hash.short()], 1);
+        }
         let stats = self.engine.stats();
         page.count(&table::CACHE_HITS, &[], stats.hits.get());
         page.count(&table::CACHE_MISSES, &[], stats.misses.get());

@@ -7,6 +7,7 @@
 
 mod accepted;
 mod alone;
+mod aside;
 mod authorities;
 mod certificates;
 mod changes;
@@ -30,6 +31,7 @@ mod serving;
 mod sinks;
 mod start;
 mod status;
+mod stop;
 mod strangers;
 mod verify;
 mod watch;
@@ -69,6 +71,7 @@ use crate::pipeline::{Activity, Halted, Resume, Shard, Sights, Watchers};
 use crate::store::{StageId, Store, Succession};
 use crate::telemetry::{self, clock};
 use accepted::{Accepted, Unit};
+use aside::Trials;
 use certificates::Certificates;
 use files::Pending;
 use prepare::{Inputs, Prepared};
@@ -126,6 +129,8 @@ pub struct Tapline {
     accepted: Accepted,
     /// What was last accepted when this start began.
     fallback: BTreeMap<String, Unit>,
+    /// Versions of modules: those before, and those put aside.
+    trials: Trials,
     reloads: Mutex<Reloads>,
     serving: Serving,
     started: Instant,
@@ -197,8 +202,8 @@ impl Links {
     }
 }
 
-/// How long what is under way may take when Tapline stops.
-const STOP: Duration = Duration::from_secs(10);
+/// How long a broker that is left may take to settle what came from it.
+const LEAVE: Duration = Duration::from_secs(10);
 
 impl Tapline {
     fn running(&self) -> std::sync::RwLockReadGuard<'_, Running> {
@@ -338,7 +343,7 @@ impl Tapline {
             id(new) == id(&old.broker)
         });
         let farewell = if same { Farewell::KeepSession } else { Farewell::EndSession };
-        old.link.stop(farewell, STOP).await;
+        old.link.stop(farewell, LEAVE).await;
         self.links.remove(name);
     }
 
@@ -445,29 +450,6 @@ impl Tapline {
                 "state of stages that are gone stays where it is"
             ),
         }
-    }
-
-    /// Stops: intake first, then what is under way, then the rest. The brokers keep our
-    /// sessions.
-    pub async fn stop(&self) {
-        let _one_at_a_time = self.changing.lock().await;
-        if let Some(watch) = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            watch.abort();
-        }
-        for connection in self.links.all().into_values() {
-            connection.link.stop(Farewell::KeepSession, STOP).await;
-        }
-        let shards = std::mem::take(
-            &mut self.running.write().unwrap_or_else(PoisonError::into_inner).shards,
-        );
-        for shard in shards.into_values() {
-            let _finished = tokio::task::spawn_blocking(move || shard.stop()).await;
-        }
-        self.asker.abort();
-        self.delivery.stop(STOP).await;
-        let store = self.store.clone();
-        let _closed = tokio::task::spawn_blocking(move || store.close()).await;
-        tracing::info!(event = "stopped", "Tapline has stopped");
     }
 
     /// Returns when the store, and with it everything, has ended by itself.

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::Options;
 use super::accepted::Accepted;
+use super::aside::{Aside, Versions};
 use crate::broker::Subscription;
 use crate::config::load::{Around, Texts, check};
 use crate::config::push::Pushed;
 use crate::config::{Config, Problem};
 use crate::message::Timestamp;
-use crate::module::Engine;
+use crate::module::{Engine, Hash, Module};
 use crate::pipeline::{ModuleSet, Plan, Shard, subscriptions as of_plan};
 use crate::store::Succession;
 
@@ -51,6 +52,8 @@ pub(super) struct Inputs {
     pub(super) modules: Arc<ModuleSet>,
     /// Modules of files that stay as they were.
     held: BTreeMap<String, Arc<ModuleSet>>,
+    /// Versions that stand in the files and are put aside.
+    pub(super) aside: Vec<Aside>,
 }
 
 impl Inputs {
@@ -59,17 +62,17 @@ impl Inputs {
         options: &Options,
         engine: &Engine,
         before: Option<&Self>,
-        accepted: Option<&Accepted>,
+        accepted: Option<(&Accepted, &Versions)>,
     ) -> Self {
         let texts = options.site.as_deref().map(Texts::read).unwrap_or_default();
         let before = before.map(|before| &*before.modules);
-        let modules = super::modules::load(options, engine, before, accepted);
-        Self { texts, modules: Arc::new(modules), held: BTreeMap::new() }
+        let (modules, aside) = super::modules::load(options, engine, before, accepted);
+        Self { texts, modules: Arc::new(modules), held: BTreeMap::new(), aside }
     }
 
     /// These files with the modules of each, which stood there once.
     pub(super) fn of_units(texts: Texts, held: BTreeMap<String, Arc<ModuleSet>>) -> Self {
-        Self { texts, modules: Arc::default(), held }
+        Self { texts, modules: Arc::default(), held, aside: Vec::new() }
     }
 
     /// The same, but with the files in `held` as they were `before`; `schemas` by file.
@@ -82,7 +85,43 @@ impl Inputs {
     ) -> Self {
         let texts = self.texts.holding(&before.texts, held, schemas);
         let modules = held.iter().map(|file| (file.clone(), before.modules_of(file).clone()));
-        Self { texts, modules: self.modules.clone(), held: modules.collect() }
+        let (modules, held) = (self.modules.clone(), modules.collect());
+        Self { texts, modules, held, aside: self.aside.clone() }
+    }
+
+    /// The names under which this version of a module runs.
+    pub(super) fn names_of(&self, hash: Hash) -> BTreeSet<Arc<str>> {
+        let all = self.held.values().chain([&self.modules]).flat_map(|set| &**set);
+        let found = all.filter(|(_, module)| is(module, hash));
+        found.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// This version of a module, if it runs.
+    pub(super) fn version(&self, hash: Hash) -> Option<Arc<Module>> {
+        let all = self.held.values().chain([&self.modules]).flat_map(|set| set.values());
+        all.filter(|module| is(module, hash)).find_map(|module| module.as_ref().ok().cloned())
+    }
+
+    /// The same with other versions in place of a module's.
+    #[must_use]
+    pub(super) fn instead_of(&self, hash: Hash, instead: &[(Aside, Arc<Module>)]) -> Self {
+        let other = |set: &Arc<ModuleSet>| {
+            let mut set = ModuleSet::clone(set);
+            for (aside, module) in instead {
+                if let Some(old) = set.get_mut(&*aside.module).filter(|old| is(old, hash)) {
+                    *old = Ok(module.clone());
+                }
+            }
+            Arc::new(set)
+        };
+        let held = self.held.iter().map(|(file, set)| (file.clone(), other(set)));
+        let aside = self.aside.iter().chain(instead.iter().map(|(aside, _)| aside));
+        Self {
+            texts: self.texts.clone(),
+            modules: other(&self.modules),
+            held: held.collect(),
+            aside: aside.cloned().collect(),
+        }
     }
 
     /// The modules of a pipeline: its file's unit of load.
@@ -137,6 +176,10 @@ impl Inputs {
         let unfit = left_out;
         Ok(Prepared { config, plans, pushed, updated, problems, broken, unfit, succession })
     }
+}
+
+fn is(module: &Result<Arc<Module>, String>, hash: Hash) -> bool {
+    module.as_ref().is_ok_and(|module| module.hash() == hash)
 }
 
 /// The pipelines that listen to a broker.

@@ -5,9 +5,9 @@
 //! its file is as before and long past.
 
 use std::collections::{BTreeSet, HashMap};
-use std::fs::{File, Metadata};
+use std::fs::{Metadata, OpenOptions};
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -113,7 +113,8 @@ impl Scan {
         {
             return *hash;
         }
-        let hash = read(path).unwrap_or(Hash([0; 32]));
+        let place = super::modules::place(path, self.site.as_deref()).ok();
+        let hash = place.and_then(|place| read(&place)).unwrap_or(Hash([0; 32]));
         match sight.filter(is_past) {
             Some(sight) => self.known.insert(path.to_owned(), (sight, hash)),
             None => self.known.remove(path),
@@ -124,8 +125,8 @@ impl Scan {
 
 /// The hash of a file's content; `None`: it cannot be read.
 fn read(path: &Path) -> Option<Hash> {
-    let file = File::open(path).ok()?;
-    // A pipe or a device would never end.
+    // A pipe or a device would never end, and to open a pipe may wait for ever.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).ok()?;
     let about = file.metadata().ok().filter(Metadata::is_file)?;
     let mut bytes = Vec::new();
     file.take(READ).read_to_end(&mut bytes).ok()?;

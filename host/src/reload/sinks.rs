@@ -14,8 +14,8 @@ use crate::delivery::{
 };
 use crate::message::Publication;
 use crate::module::sink::{Conclusion, Delivery, Encoding, Response};
-use crate::module::{CallError, Instance, Limits, LogContext, Module, SettingsId};
-use crate::pipeline::{Activity, Plan, PublishStage, SinkStage, StageStats};
+use crate::module::{CallError, Hash, Instance, Limits, LogContext, Module, SettingsId};
+use crate::pipeline::{Activity, Flow, Plan, Probation, PublishStage, SinkStage, StageStats};
 use crate::store::{ModuleTag, SinkId};
 
 /// The number of a sink's one set of settings.
@@ -57,9 +57,7 @@ impl Publishers {
         for plan in plans {
             let pipeline = &plan.file.name;
             let flow = activity.flow(pipeline);
-            sinks.extend(
-                plan.sinks.iter().map(|s| of_stage(pipeline, s, flow.stage(&s.stage.name))),
-            );
+            sinks.extend(plan.sinks.iter().map(|s| of_stage(pipeline, s, &flow)));
             sinks.extend(plan.publishers.iter().map(|stage| self.of_publisher(pipeline, stage)));
             sinks.extend(brokers.clone().map(|broker| SinkPlan {
                 id: SinkId::publish(pipeline.clone(), broker),
@@ -92,7 +90,7 @@ impl Publishers {
     }
 }
 
-fn of_stage(pipeline: &Arc<str>, sink: &SinkStage, stats: Arc<StageStats>) -> SinkPlan {
+fn of_stage(pipeline: &Arc<str>, sink: &SinkStage, flow: &Flow) -> SinkPlan {
     let stage = &sink.stage;
     let mut fingerprint = Sha256::new();
     fingerprint.update(stage.module.hash().0);
@@ -106,7 +104,13 @@ fn of_stage(pipeline: &Arc<str>, sink: &SinkStage, stats: Arc<StageStats>) -> Si
                 settings: stage.settings.json.clone(),
                 limits: stage.limits,
                 log: LogContext::new(pipeline, &stage.name),
-                stats,
+                stats: flow.stage(&stage.name),
+                failures: Failures {
+                    probation: flow.probation().clone(),
+                    module: stage.module.hash(),
+                    pipeline: pipeline.clone(),
+                    stage: stage.name.clone(),
+                },
             }),
             authorities: authorities::hash(&sink.endpoint),
             endpoint: sink.endpoint.clone(),
@@ -128,6 +132,28 @@ struct ModuleEncoders {
     limits: Limits,
     log: LogContext,
     stats: Arc<StageStats>,
+    failures: Failures,
+}
+
+/// Where a sink's failures are counted.
+#[derive(Clone)]
+struct Failures {
+    probation: Arc<Probation>,
+    module: Hash,
+    pipeline: Arc<str>,
+    stage: Arc<str>,
+}
+
+impl Failures {
+    /// Counts a failure on one delivery; one that took too long is tried with more time first.
+    fn count(&self, deliveries: usize, patience: Patience, error: &CallError) {
+        let comes_again = patience == Patience::Usual && matches!(error, CallError::Timeout { .. });
+        if deliveries == 1 && !comes_again && !error.is_callers() {
+            let what = error.to_string();
+            // Another version comes with another plan; none goes on within this one.
+            let _instead = self.probation.failed(self.module, &self.pipeline, &self.stage, &what);
+        }
+    }
 }
 
 impl Encoders for ModuleEncoders {
@@ -141,13 +167,16 @@ impl Encoders for ModuleEncoders {
         let mut instance = self.module.instantiate(limits, self.log.clone()).map_err(words)?;
         self.stats.instances.inc();
         instance.configure(SETTINGS, &self.settings).map_err(words)??;
-        Ok(Box::new(ModuleEncoder { instance, stats: self.stats.clone() }))
+        let (stats, failures) = (self.stats.clone(), self.failures.clone());
+        Ok(Box::new(ModuleEncoder { instance, stats, failures, patience }))
     }
 }
 
 struct ModuleEncoder {
     instance: Instance,
     stats: Arc<StageStats>,
+    failures: Failures,
+    patience: Patience,
 }
 
 impl Encoder for ModuleEncoder {
@@ -158,7 +187,9 @@ impl Encoder for ModuleEncoder {
     ) -> Result<Encoding, EncoderFailure> {
         let instance = &mut self.instance;
         let call = || instance.encode(SETTINGS, session, deliveries);
-        self.stats.call(deliveries.len(), call).map_err(failure)
+        let count = deliveries.len();
+        let called = self.stats.call(count, call);
+        called.map_err(|error| failure(error, count, self.patience, &self.failures))
     }
 
     fn conclude(
@@ -169,7 +200,9 @@ impl Encoder for ModuleEncoder {
     ) -> Result<Conclusion, EncoderFailure> {
         let instance = &mut self.instance;
         let call = || instance.conclude(SETTINGS, session, deliveries, response);
-        self.stats.call(deliveries.len(), call).map_err(failure)
+        let count = deliveries.len();
+        let called = self.stats.call(count, call);
+        called.map_err(|error| failure(error, count, self.patience, &self.failures))
     }
 
     fn is_worn(&self) -> bool {
@@ -181,7 +214,13 @@ impl Encoder for ModuleEncoder {
     }
 }
 
-fn failure(error: CallError) -> EncoderFailure {
+fn failure(
+    error: CallError,
+    deliveries: usize,
+    patience: Patience,
+    failures: &Failures,
+) -> EncoderFailure {
+    failures.count(deliveries, patience, &error);
     let words = crate::telemetry::words(&error);
     match error {
         CallError::Timeout { .. } => EncoderFailure::Timeout(words),

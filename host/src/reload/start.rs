@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 use super::accepted::Accepted;
+use super::aside::{self, Trials};
 use super::prepare::{Identity, Inputs, Prepared};
 use super::pushed::{self, Kept};
 use super::router::{Question, Ways};
@@ -46,15 +47,16 @@ impl Tapline {
     pub async fn start(options: Options) -> Result<Arc<Self>, StartError> {
         let data = options.data.clone();
         let site = options.clone();
-        let (store, engine, watch, inputs, fallback) = blocking(move || {
+        let (store, engine, watch, inputs, fallback, versions) = blocking(move || {
             let store = Store::open(&data, StoreOptions::default())?;
             let engine = Engine::new(Some(data.join("compiled")), EngineOptions::default())?;
             let accepted = Accepted::new(&data);
             // What changes from here on is found by the first look.
             let watch = Watch::begin(&site);
             let fallback = accepted.read();
-            let inputs = Inputs::read(&site, &engine, None, Some(&accepted));
-            Ok::<_, StartError>((store, engine, watch, inputs, fallback))
+            let versions = accepted.versions();
+            let inputs = Inputs::read(&site, &engine, None, Some((&accepted, &versions)));
+            Ok::<_, StartError>((store, engine, watch, inputs, fallback, versions))
         })
         .await?;
         let links = Arc::new(Links::default());
@@ -69,6 +71,7 @@ impl Tapline {
         let delivery = Delivery::new(store.clone(), delivery::Options::new(clock), nowhere);
         let tapline = Arc::new(Self {
             accepted: Accepted::new(&options.data),
+            trials: Trials::of(versions, &fallback),
             fallback,
             reloads: Mutex::default(),
             serving: Serving::default(),
@@ -125,6 +128,7 @@ impl Tapline {
         }
         tokio::spawn(forget_parked(Arc::downgrade(&tapline)));
         tokio::spawn(room::watch(Arc::downgrade(&tapline)));
+        tokio::spawn(aside::watch(Arc::downgrade(&tapline)));
         let config = tapline.config();
         tracing::info!(
             event = "started",

@@ -176,6 +176,8 @@ metrics! {
 
     MODULE_INFO = Gauge "module_info" by ["module", "version", "role", "hash"]:
         "Always 1; a module that a stage uses, with the first digits of its hash";
+    MODULE_PUT_ASIDE = Gauge "module_put_aside" by ["module", "hash"]:
+        "Always 1; a version that failed again and again, by the name of its file and its first digits";
     CACHE_HITS = Counter "module_cache_hits" by []: "Modules taken compiled from the cache";
     CACHE_MISSES = Counter "module_cache_misses" by []: "Modules that the cache did not have";
     COMPILE = Histogram "module_compile" in "seconds" by []: "Time to compile a module";

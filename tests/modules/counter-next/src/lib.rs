@@ -1,5 +1,5 @@
 //! The second version of the detector that counts readings: it keeps its count as text, reads
-//! what the first version wrote, and refuses to at a count of 3.
+//! what the first version wrote, and refuses to at a count of 3. Of 9000 W and more it breaks.
 
 use tapline_sdk::prelude::*;
 use tapline_sdk::serde_json::json;
@@ -22,6 +22,10 @@ impl Detector for Counter {
         let state = step.state.unwrap_or_else(|| "0".to_owned());
         if !matches!(step.input, Input::Item(_)) {
             return Ok(Next::keep(state));
+        }
+        if let Input::Item(Item::Reading(reading)) = &step.input {
+            let too_much = reading.measurements.iter().any(|m| m.value >= 9000.0);
+            assert!(!too_much, "more than 9000 W are not to be counted");
         }
         let broken = |_| Rejection::new("no-count", format!("`{state}` is no count"));
         let count = state.parse::<u32>().map_err(broken)?.saturating_add(1);
