@@ -259,7 +259,7 @@ async fn a_recording_replays_to_the_bytes_that_were_live() {
     devices.report(&press, &COURSE[4..]).await;
     devices.send(lathe, "{\"id\":0,\"apower\":82}").await;
     read_until(&mut recording, &mut text, &["apower\\\":82"]).await;
-    tapline.stop().await;
+    tapline.stop(tokio::time::Instant::now() + tapline_tests::PATIENCE).await;
     recording.recorder().end();
     while let Some(chunk) = recording.next().await {
         text.push_str(std::str::from_utf8(&chunk).expect("JSON is text"));
