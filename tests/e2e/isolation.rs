@@ -37,7 +37,12 @@ async fn bench(connection: Connection) -> Bench {
         Connection::Shared => ("format = 1\n".to_owned(), "main"),
         Connection::Own => {
             let url = format!("mqtt://127.0.0.1:{}", broker.port());
-            (format!("format = 1\n[broker.lab]\nurl = \"{url}\"\nclient_id = \"lab\"\n"), "lab")
+            (
+                format!(
+                    "format = 1\n[broker.main]\nurl = \"{url}\"\npushed = true\n[broker.lab]\nurl = \"{url}\"\nclient_id = \"lab\"\n"
+                ),
+                "lab",
+            )
         }
     };
     let tapline = Setup::s3(&broker, &odoo.0)

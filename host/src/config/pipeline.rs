@@ -162,12 +162,7 @@ impl Stage {
     /// The problem with a module that is not there.
     pub fn missing_module(&self, known: &[&str]) -> Problem {
         let name = &self.module;
-        let is_path = name.contains(['/', '\\', '\0']);
         let remedy = match schema::nearest(name, known) {
-            _ if is_path => format!(
-                "name the file in modules/ without folder and `.wasm`: one of {}",
-                schema::ticked(known)
-            ),
             Some(near) => format!("did you mean `{near}`?"),
             None => format!(
                 "put modules/{name}.wasm into the site directory, or name one of {}",

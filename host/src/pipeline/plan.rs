@@ -346,6 +346,10 @@ impl Builder<'_> {
                 );
                 return None;
             }
+            // What is no name has been refused as such.
+            None if name.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)) => {
+                return None;
+            }
             None => {
                 let known: Vec<_> = self.modules.keys().map(|k| &**k).collect();
                 self.problems.push(stage.missing_module(&known));

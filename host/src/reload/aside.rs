@@ -306,12 +306,14 @@ impl Tapline {
         let author = "tapline".to_owned();
         let action = "module.put-aside";
         let audit = Audit { at: *at, author: author.clone(), action, what: in_short.clone() };
-        // A closed store ends the process.
-        let _closed =
-            self.store.submit(Commit { audit: vec![audit], ..Commit::default() }, Box::new(|_| {}));
         let change = store::Change { at: *at, author, devices, what: in_short };
         let store = self.store.clone();
-        if let Err(error) = blocking(move || store.add_change(&change)).await {
+        let write = move || {
+            let commit = Commit { audit: vec![audit], ..Commit::default() };
+            store.submit(commit, Box::new(|_| {}))?;
+            store.add_change(&change)
+        };
+        if let Err(error) = blocking(write).await {
             tracing::error!(
                 event = "change_not_written_down",
                 error = &error as &dyn std::error::Error,
