@@ -105,7 +105,8 @@ impl Engine {
     fn compile(&self, bytes: Vec<u8>) -> Result<Component, LoadError> {
         let (send, receive) = mpsc::sync_channel(1);
         let engine = self.runtime.wasmtime.clone();
-        let Some(at_work) = self.compilers.begin() else {
+        let limit = self.options.compile_time;
+        let Some(at_work) = self.compilers.begin(limit) else {
             return Err(LoadError::CompilersBusy { running: compilers::MOST });
         };
         thread::Builder::new()
@@ -117,7 +118,6 @@ impl Engine {
                 let _ = send.send(compiled);
             })
             .map_err(LoadError::NoThread)?;
-        let limit = self.options.compile_time;
         receive
             .recv_timeout(limit)
             .map_err(|_| LoadError::CompileTimeout { limit })?
