@@ -92,9 +92,7 @@ impl Odoo {
 
     /// A machine's events in the order in which they came.
     pub fn of(&self, machine: &Machine) -> Vec<ReceivedEvent> {
-        let mut events = self.0.events();
-        events.retain(|event| event.device_id.as_deref() == Some(machine.id()));
-        events
+        self.0.events_of(machine.id())
     }
 
     /// Everything of a machine's events but the message at which each was noticed.

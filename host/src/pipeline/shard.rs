@@ -2,10 +2,12 @@
 //! then lets the broker be answered.
 
 mod halt;
+mod queue;
+mod trust;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -23,16 +25,13 @@ use crate::store::{Commit, DeadLetter, Mark, Store, StoreError, Succession};
 use crate::telemetry::{clock, failpoint};
 use halt::Standstill;
 pub use halt::{Halted, Resume};
+use queue::{Entry, NewPlan, Queue};
+use trust::Trust;
 
 /// Messages that one call of a module sees at most.
 const BATCH: usize = 256;
 /// The longest a thread sleeps without a look at the clock, which may have been set.
 const NAP: Duration = Duration::from_secs(1);
-/// How long clock wake-ups wait for a clock that stands before the last commit.
-const UNSURE: Duration = Duration::from_secs(300);
-
-/// How much faster than time itself the clock may go before it counts as set forward.
-const SET_FORWARD: Duration = Duration::from_secs(60);
 
 /// Where effects go that no outbox keeps. Calls return at once.
 pub trait Outlet: Send + Sync {
@@ -83,55 +82,6 @@ pub struct Observed<'a> {
     pub duplicates: usize,
     pub effects: &'a Effects,
     pub took: Duration,
-}
-
-/// A look at what a pipeline remembers, between two turns.
-type Visit = Box<dyn FnOnce(&Worker) + Send>;
-
-struct NewPlan {
-    plan: Arc<Plan>,
-    concerned: Concerned,
-    succession: Succession,
-}
-
-enum Entry {
-    Message(Received, Held),
-    Link(Arc<str>, LinkEvent),
-    Apply(Box<NewPlan>, SyncSender<Result<(), Unmigrated>>),
-    Visit(Visit),
-    Redo(Vec<Redo>, SyncSender<Vec<Redone>>),
-    Resume(Resume, SyncSender<Option<Halted>>),
-    Stop,
-}
-
-/// The queue to the thread. Its length is bounded by the brokers' ceilings: a message keeps
-/// its ticket until it is committed, and without free tickets nothing more is received.
-#[derive(Default)]
-struct Queue {
-    entries: Mutex<VecDeque<Entry>>,
-    filled: Condvar,
-}
-
-impl Queue {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Entry>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn push(&self, entry: Entry) {
-        self.lock().push_back(entry);
-        self.filled.notify_one();
-    }
-
-    /// What is there, at most a batch; waits up to `patience` for the first.
-    fn take(&self, patience: Duration) -> Vec<Entry> {
-        let entries = self.lock();
-        let (mut entries, _) = self
-            .filled
-            .wait_timeout_while(entries, patience, |e| e.is_empty())
-            .unwrap_or_else(PoisonError::into_inner);
-        let count = entries.len().min(BATCH);
-        entries.drain(..count).collect()
-    }
 }
 
 /// Why a pipeline does not start.
@@ -187,9 +137,7 @@ impl Shard {
             marks: Marks::load(marks),
             links: HashMap::new(),
             silent_since: last,
-            sure_at: unsure(last, clock::now()).then(|| Instant::now() + UNSURE),
-            looked: (clock::now(), Instant::now()),
-            was_set_forward: false,
+            trust: Trust::new(last, clock::now(), Instant::now()),
             standstill: None,
             halted: Arc::clone(&halted),
         };
@@ -218,7 +166,7 @@ impl Shard {
 
     /// How much waits for its thread.
     pub fn waiting(&self) -> usize {
-        self.queue.lock().len()
+        self.queue.len()
     }
 
     /// Tells what became of the connection to a broker.
@@ -297,12 +245,6 @@ impl Drop for Shard {
     }
 }
 
-/// The clock stands before what is known to have been: no battery, not yet set.
-fn unsure(last: Option<Timestamp>, now: Timestamp) -> bool {
-    let built = Timestamp(env!("TAPLINE_BUILD_MS").parse().unwrap_or(0));
-    now < built || last.is_some_and(|last| now < last)
-}
-
 /// By what messages that are committed are recognised.
 fn last_marks(plan: &Plan, store: &Store) -> Result<Vec<Mark>, StoreError> {
     let brokers: BTreeSet<_> = plan.file.sources.iter().map(|s| &s.broker).collect();
@@ -350,12 +292,7 @@ struct Thread {
     links: HashMap<Arc<str>, Link>,
     /// Until a broker is first connected: the last commit of the run before.
     silent_since: Option<Timestamp>,
-    /// From when on the clock is taken as it is.
-    sure_at: Option<Instant>,
-    /// The clock when the thread last looked at it.
-    looked: (Timestamp, Instant),
-    /// The clock was set forward, so `sure_at` has to come.
-    was_set_forward: bool,
+    trust: Trust,
     /// What waits while it halts.
     standstill: Option<Standstill>,
     /// The same for others to see.
@@ -591,13 +528,8 @@ impl Thread {
             return;
         }
         let now = clock::now();
-        self.look_at(now);
-        if self.sure_at.is_some_and(|at| Instant::now() < at) {
-            if !self.was_set_forward && !unsure(self.silent_since, now) {
-                self.sure_at = None;
-            } else {
-                return;
-            }
+        if !self.trust.look(now, Instant::now(), &self.worker.plan().file.name) {
+            return;
         }
         if self.worker.next_due().is_none_or(|due| due > now) {
             return;
@@ -611,27 +543,6 @@ impl Thread {
         }
         let turn = Turn::Clock { now, heard: &heard };
         self.commit(turn, effects, Owed::default(), &[], 0, start);
-    }
-
-    /// A clock that was set forward says nothing about how long a device has been silent:
-    /// each has time to report, by which it is known how far its own clock is behind.
-    fn look_at(&mut self, now: Timestamp) {
-        let (then, at) = std::mem::replace(&mut self.looked, (now, Instant::now()));
-        let by_clock = Duration::from_millis(now.since(then));
-        if by_clock > at.elapsed() + SET_FORWARD {
-            tracing::warn!(
-                event = "clock_set_forward",
-                pipeline = %self.worker.plan().file.name,
-                by_s = by_clock.as_secs(),
-                "the clock went forward at once: what it alone would do waits, so that devices \
-                 can report first"
-            );
-            self.sure_at = Some(Instant::now() + UNSURE);
-            self.was_set_forward = true;
-        } else if self.sure_at.is_some_and(|at| at <= Instant::now()) {
-            self.sure_at = None;
-            self.was_set_forward = false;
-        }
     }
 
     fn patience(&self) -> Duration {

@@ -154,6 +154,13 @@ impl StandIn {
         self.room.lock().books.events().to_vec()
     }
 
+    /// Accepted events of one device in order of arrival, each once.
+    pub fn events_of(&self, device_id: &str) -> Vec<ReceivedEvent> {
+        let room = self.room.lock();
+        let events = room.books.events().iter();
+        events.filter(|event| event.device_id.as_deref() == Some(device_id)).cloned().collect()
+    }
+
     /// The number of accepted events.
     pub fn event_count(&self) -> usize {
         self.room.lock().books.events().len()
