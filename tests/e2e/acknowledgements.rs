@@ -1,107 +1,19 @@
 //! Acknowledgements, judged by the log of a broker that we script, never by Tapline's own word.
 
-use rusqlite::Connection;
-use tapline::broker::fake::{Delivery, Entry, FakeBroker, Packet};
-use tapline_tests::{Machine, Odoo, PATIENCE, Setup, Tapline, eventually};
+use tapline::broker::fake::{Delivery, Packet};
+use tapline_tests::{Scripted, eventually};
 
-const CLIENT: &str = "iot_bridge";
 const WHOLE: [&str; 2] = ["session_started", "session_stopped"];
 
-struct Scripted {
-    broker: FakeBroker,
-    odoo: Odoo,
-    tapline: Tapline,
-    press: Machine,
-}
-
-impl Scripted {
-    async fn start() -> Self {
-        let broker = FakeBroker::start().await.expect("a port is free");
-        let odoo = Odoo::start().await;
-        let setup = Setup::new().port(broker.address().port()).odoo(&odoo.0);
-        let tapline = setup.env("MQTT_CLIENT_ID", CLIENT).start().await;
-        let press = Machine::new("press");
-        tapline.take(&[&press]).await;
-        Self { broker, odoo, tapline, press }
-    }
-
-    fn message(&self, packet_id: u16, second: f64, power_w: f64) -> Delivery {
-        Delivery::new(&self.press.topic(), self.press.report(second, power_w), packet_id)
-    }
-
-    fn deliver(&self, delivery: &Delivery) {
-        assert!(self.broker.deliver(CLIENT, delivery), "Tapline is not connected");
-    }
-
-    fn acked(&self) -> Vec<u16> {
-        self.broker.acked_by(CLIENT).into_iter().map(|(_, packet_id)| packet_id).collect()
-    }
-
-    async fn until_acked(&self, expected: &[u16]) {
-        let acked = |log: &[Entry]| {
-            let acks = log.iter().filter(|entry| entry.client_id == CLIENT);
-            acks.filter_map(|entry| match entry.packet {
-                Packet::PubAck { packet_id } if packet_id < 40_000 => Some(packet_id),
-                _ => None,
-            })
-            .eq(expected.iter().copied())
-        };
-        if let Err(log) = self.broker.wait_for(PATIENCE, acked).await {
-            panic!("{expected:?} are not what is acknowledged: {log}");
-        }
-    }
-
-    async fn until_taken(&self, messages: u64) {
-        let what = format!("{messages} messages are taken in");
-        self.tapline
-            .until(&what, |health| {
-                let counts = &health["pipelines"]["workshop"];
-                let of = |name: &str| counts[name].as_u64().unwrap_or_default();
-                of("committed") + of("duplicates") + of("dead_lettered") >= messages
-            })
-            .await;
-    }
-
-    /// Keeps Tapline from committing: somebody else writes to its database.
-    fn occupy(&self) -> Connection {
-        let path = self.tapline.data().join("tapline.db");
-        let connection = Connection::open(path).expect("the database is there");
-        connection.busy_timeout(PATIENCE).expect("a time-out can be set");
-        connection.execute_batch("BEGIN IMMEDIATE").expect("the write lock comes in time");
-        connection
-    }
-
-    async fn until_the_store_waits(&self) {
-        self.tapline
-            .until("the store says that it cannot write", |health| {
-                health["problems"].to_string().contains("the store cannot write")
-            })
-            .await;
-    }
-
-    /// Cuts the connection and waits for the next; gives the number of the one that was cut.
-    async fn reconnected(&self) -> usize {
-        let number = |log: &[Entry]| {
-            let ours = log.iter().filter(|entry| entry.client_id == CLIENT);
-            let connects = ours.filter(|entry| matches!(entry.packet, Packet::Connect { .. }));
-            connects.map(|entry| entry.connection).max().unwrap_or_default()
-        };
-        let cut = number(&self.broker.log());
-        self.broker.cut(CLIENT);
-        let back = self.broker.wait_for(PATIENCE, |log| number(log) > cut).await;
-        back.unwrap_or_else(|log| panic!("Tapline does not come back: {log}"));
-        cut
-    }
-
-    async fn comes_back(&mut self) {
-        self.tapline.start_again().await;
-        self.tapline.subscribed(2).await;
-    }
+async fn scripted() -> Scripted {
+    let mut it = Scripted::prepare(|setup| setup).await;
+    it.start().await;
+    it
 }
 
 #[tokio::test]
 async fn acknowledges_in_order_once_everything_is_on_disk() {
-    let it = Scripted::start().await;
+    let it = scripted().await;
     for (packet_id, second) in [(7, 0.0), (3, 10.0), (9, 20.0)] {
         it.deliver(&it.message(packet_id, second, 100.0));
     }
@@ -111,7 +23,7 @@ async fn acknowledges_in_order_once_everything_is_on_disk() {
 
 #[tokio::test]
 async fn acknowledges_nothing_while_the_commit_waits() {
-    let it = Scripted::start().await;
+    let it = scripted().await;
     it.deliver(&it.message(1, 0.0, 100.0));
     it.until_acked(&[1]).await;
     let occupied = it.occupy();
@@ -126,7 +38,7 @@ async fn acknowledges_nothing_while_the_commit_waits() {
 
 #[tokio::test]
 async fn what_was_not_committed_before_a_power_cut_counts_when_it_comes_again() {
-    let mut it = Scripted::start().await;
+    let mut it = scripted().await;
     it.deliver(&it.message(1, 0.0, 100.0));
     it.until_acked(&[1]).await;
     let occupied = it.occupy();
@@ -146,7 +58,7 @@ async fn what_was_not_committed_before_a_power_cut_counts_when_it_comes_again() 
 
 #[tokio::test]
 async fn what_was_committed_before_a_power_cut_has_no_second_effect() {
-    let mut it = Scripted::start().await;
+    let mut it = scripted().await;
     it.deliver(&it.message(1, 0.0, 100.0));
     it.deliver(&it.message(2, 10.0, 100.0));
     it.deliver(&it.message(3, 20.0, 0.0));
@@ -168,7 +80,7 @@ async fn what_was_committed_before_a_power_cut_has_no_second_effect() {
 
 #[tokio::test]
 async fn what_comes_again_on_a_new_connection_before_its_commit_counts_once() {
-    let it = Scripted::start().await;
+    let it = scripted().await;
     it.deliver(&it.message(1, 0.0, 100.0));
     it.until_acked(&[1]).await;
     let occupied = it.occupy();
@@ -178,7 +90,10 @@ async fn what_comes_again_on_a_new_connection_before_its_commit_counts_once() {
     it.deliver(&it.message(2, 10.0, 100.0).again());
     occupied.execute_batch("ROLLBACK").expect("the lock goes");
     it.until_acked(&[1, 2]).await;
-    assert!(it.broker.acked_by(CLIENT)[1].0 > first, "the new connection's message is answered");
+    assert!(
+        it.broker.acked_by(Scripted::CLIENT)[1].0 > first,
+        "the new connection's message is answered"
+    );
     it.until_taken(3).await;
     let health = it.tapline.health().await;
     let counts = &health["pipelines"]["workshop"];
@@ -189,7 +104,7 @@ async fn what_comes_again_on_a_new_connection_before_its_commit_counts_once() {
 
 #[tokio::test]
 async fn equal_messages_that_are_no_redelivery_count_each() {
-    let it = Scripted::start().await;
+    let it = scripted().await;
     let message = it.message(1, 0.0, 100.0);
     it.deliver(&message);
     it.until_acked(&[1]).await;
@@ -202,7 +117,7 @@ async fn equal_messages_that_are_no_redelivery_count_each() {
 
 #[tokio::test]
 async fn a_poisoned_message_is_acknowledged_once_it_is_set_aside() {
-    let it = Scripted::start().await;
+    let it = scripted().await;
     it.deliver(&Delivery::new(&it.press.topic(), "{\"params\":", 1));
     it.deliver(&it.message(2, 0.0, 100.0));
     it.until_acked(&[1, 2]).await;
@@ -212,14 +127,14 @@ async fn a_poisoned_message_is_acknowledged_once_it_is_set_aside() {
 
 #[tokio::test]
 async fn a_session_that_the_broker_lost_is_subscribed_anew() {
-    let it = Scripted::start().await;
+    let it = scripted().await;
     it.deliver(&it.message(1, 0.0, 100.0));
     it.until_acked(&[1]).await;
     it.broker.script(|script| script.session_present = Some(false));
     let cut = it.reconnected().await;
     let what = "all is subscribed on a later connection";
     eventually(what, || async {
-        let log = it.broker.log_of(CLIENT);
+        let log = it.broker.log_of(Scripted::CLIENT);
         let asked = log.iter().any(|entry| {
             let filters = match &entry.packet {
                 Packet::Subscribe { filters, .. } => filters.as_slice(),

@@ -3,36 +3,13 @@
 
 use serde_json::Value;
 use tapline::stand_in::ReceivedEvent;
-use tapline_tests::{Bench, Machine, eventually, fixtures, write};
+use tapline_tests::{Bench, Machine, eventually, write};
 
-use super::files::{COUNT, SITE};
+use super::files::{counting, module};
 use super::reload_load::numbered;
 
 /// What the broken version says.
 const STUCK: &str = "the counter's wheel is stuck";
-
-fn module(name: &str) -> Vec<u8> {
-    std::fs::read(fixtures().join(name).with_extension("wasm")).expect("it was built")
-}
-
-/// A pipeline that counts the machine's readings with this version of the module.
-async fn counting(press: &Machine, version: &str) -> Bench {
-    let device = format!(
-        "[[device]]\ndevice_id = \"press\"\nmachine_name = \"Press\"\nmqtt_topic = \"{}\"\n\
-         parser_type = \"shelly_pm\"\n",
-        press.topic()
-    );
-    let bench = Bench::with(|setup| {
-        setup
-            .site("tapline.toml", &SITE.replace("format = 1", "format = 1\nshipped = []"))
-            .site("pipelines/count.toml", COUNT)
-            .site("devices/hall.toml", &device)
-            .site_bytes("modules/counter.wasm", module(version))
-    })
-    .await;
-    bench.tapline.subscribed(2).await;
-    bench
-}
 
 /// Puts these bytes in the module's place and waits until they run.
 async fn replaced(bench: &Bench, bytes: Vec<u8>) {

@@ -161,7 +161,7 @@ async fn devices_of_a_file_come_change_and_go() {
 }
 
 /// A pipeline that counts readings with the module `counter`.
-pub(super) const COUNT: &str = "format = 1
+const COUNT: &str = "format = 1
 name = \"count\"
 [[source]]
 name = \"meters\"
@@ -183,10 +183,13 @@ endpoint = \"odoo\"
 take = [\"event:counted\"]
 ";
 
-/// A detector that counts readings, after so many of them in its first version; then the second
-/// one lies in its place.
-async fn counted_then_replaced(press: &Machine, readings: usize) -> Bench {
-    let module = |name: &str| std::fs::read(fixtures().join(name)).expect("it was built");
+/// A module of the tests.
+pub(super) fn module(name: &str) -> Vec<u8> {
+    std::fs::read(fixtures().join(name).with_extension("wasm")).expect("it was built")
+}
+
+/// A pipeline that counts the machine's readings with this version of the detector.
+pub(super) async fn counting(press: &Machine, version: &str) -> Bench {
     let device = format!(
         "[[device]]\ndevice_id = \"press\"\nmachine_name = \"Press\"\nmqtt_topic = \"{}\"\n\
          parser_type = \"shelly_pm\"\n",
@@ -197,16 +200,22 @@ async fn counted_then_replaced(press: &Machine, readings: usize) -> Bench {
             .site("tapline.toml", &SITE.replace("format = 1", "format = 1\nshipped = []"))
             .site("pipelines/count.toml", COUNT)
             .site("devices/hall.toml", &device)
-            .site_bytes("modules/counter.wasm", module("counter.wasm"))
+            .site_bytes("modules/counter.wasm", module(version))
     })
     .await;
     bench.tapline.subscribed(2).await;
+    bench
+}
+
+/// It has counted so many readings in its first version; then the second one lies in its place.
+async fn counted_then_replaced(press: &Machine, readings: usize) -> Bench {
+    let bench = counting(press, "counter").await;
     for n in 0..readings {
         bench.devices.report(press, &[(n as f64, 100.0)]).await;
     }
     bench.odoo.kinds(press, &vec!["counted"; readings]).await;
     let site = bench.tapline.dir().join("site");
-    write(&site, "modules/counter.wasm", module("counter-next.wasm"));
+    write(&site, "modules/counter.wasm", module("counter-next"));
     bench
 }
 

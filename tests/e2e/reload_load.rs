@@ -1,14 +1,13 @@
 //! Modules and pipeline files that are replaced all the time while messages stream in: what
 //! arrives is what would have arrived without.
 
-use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tapline_tests::{
-    Bench, COURSE, Load, Machine, Setup, copy_of_shipped, document, eventually, shipped_modules,
+    Bench, Load, Machine, Setup, copy_of_shipped, courses, document, eventually, shipped_modules,
 };
 use tokio::task::JoinHandle;
 
@@ -20,15 +19,6 @@ const ROUNDS: usize = 150;
 const PARTS: usize = 3;
 const RATE: u32 = 5000;
 const EVERY: Duration = Duration::from_millis(100);
-
-fn messages(machines: &[Machine], rounds: Range<usize>) -> impl Iterator<Item = (String, Vec<u8>)> {
-    rounds.flat_map(move |round| {
-        COURSE.into_iter().flat_map(move |(second, power)| {
-            let at = (round * 100) as f64 + second;
-            machines.iter().map(move |machine| (machine.topic(), machine.report(at, power)))
-        })
-    })
-}
 
 /// A site with a pipeline and a module of its own.
 pub(super) fn site(setup: Setup) -> Setup {
@@ -102,12 +92,8 @@ async fn account(
 }
 
 async fn stream(bench: &Bench, machines: &Arc<[Machine]>, part: usize) -> u64 {
-    let (port, machines) = (bench.broker.port(), machines.clone());
     let rounds = ROUNDS * part / PARTS..ROUNDS * (part + 1) / PARTS;
-    let load = tokio::task::spawn_blocking(move || {
-        Load::connect(port)?.publish(messages(&machines, rounds), RATE)
-    });
-    load.await.expect("it ends").expect("the broker takes everything")
+    Load::stream(bench.broker.port(), courses(machines.clone(), rounds), RATE).await
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! Tapline itself ends and comes back: in order, or as in a power cut.
 
+use std::sync::Arc;
 use std::time::Instant;
 
-use tapline_tests::{Bench, COURSE, Load, Machine};
+use tapline_tests::{Bench, COURSE, Load, Machine, courses};
 
 const WHOLE: [&str; 2] = ["session_started", "session_stopped"];
 
@@ -101,18 +102,12 @@ async fn a_second_tapline_on_the_same_data_is_refused_with_words() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shutdown_under_load_finishes_what_came_and_loses_nothing() {
     let rounds = 100;
-    let machines: Vec<_> =
+    let machines: Arc<[Machine]> =
         (0..20).map(|n| Machine::new(&format!("m{n}")).beginning(rounds as u64 * 100)).collect();
     let all: Vec<_> = machines.iter().collect();
     let mut bench = Bench::of(&all).await;
-    let reports: Vec<_> = (0..rounds)
-        .flat_map(|round| COURSE.map(|(second, power)| ((round * 100) as f64 + second, power)))
-        .flat_map(|(at, power)| all.iter().map(move |m| (m.topic(), m.report(at, power))))
-        .collect();
-    let port = bench.broker.port();
-    let publishing = tokio::task::spawn_blocking(move || {
-        Load::connect(port)?.publish(reports.into_iter(), 4000)
-    });
+    let reports = courses(machines.clone(), 0..rounds);
+    let publishing = tokio::spawn(Load::stream(bench.broker.port(), reports, 4000));
     for _ in 0..3 {
         let before = bench.tapline.health().await["pipelines"]["workshop"]["committed"].clone();
         bench
@@ -124,11 +119,11 @@ async fn a_shutdown_under_load_finishes_what_came_and_loses_nothing() {
         println!("stopped within {:?}", told.elapsed());
         bench.start_again(all.len()).await;
     }
-    publishing.await.expect("it ends").expect("the broker takes everything");
+    publishing.await.expect("the broker takes everything");
     bench.settle(&all).await;
     // Every answer was waited for, so nothing was sent twice either.
     bench.odoo.is_content();
-    for machine in &all {
+    for machine in &*machines {
         assert_eq!(bench.odoo.of(machine).len(), 2 * rounds, "{}", machine.id());
     }
 }

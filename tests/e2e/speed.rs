@@ -8,22 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tapline_tests::{Bench, COURSE, Load, Machine, Mosquitto, Odoo, Tapline, document};
+use tapline_tests::{Bench, COURSE, Load, Machine, Mosquitto, Odoo, Tapline, courses, document};
 
 use super::reload_load::{Replacing, site};
 
 fn machines(count: usize, back: u64) -> Arc<[Machine]> {
     (0..count).map(|n| Machine::new(&format!("m{n}")).beginning(back)).collect()
-}
-
-fn reports(machines: Arc<[Machine]>, rounds: usize) -> impl Iterator<Item = (String, Vec<u8>)> {
-    (0..rounds).flat_map(move |round| {
-        let machines = machines.clone();
-        COURSE.into_iter().flat_map(move |(second, power)| {
-            let (at, machines) = ((round * 100) as f64 + second, machines.clone());
-            (0..machines.len()).map(move |n| (machines[n].topic(), machines[n].report(at, power)))
-        })
-    })
 }
 
 async fn committed(tapline: &Tapline) -> u64 {
@@ -71,11 +61,7 @@ async fn throughput() {
         tapline.subscribed(2 * devices as u64).await;
         // The broker queues while nobody is there, so no publisher is in the way.
         tapline.terminate().await;
-        let (port, published) = (broker.port(), all.clone());
-        let sent = tokio::task::spawn_blocking(move || {
-            Load::connect(port)?.publish(reports(published, rounds), 1_000_000)
-        });
-        let sent = sent.await.expect("it ends").expect("the broker queues everything");
+        let sent = Load::stream(broker.port(), courses(all.clone(), 0..rounds), 1_000_000).await;
         tapline.start_again().await;
         let process = tapline.process().expect("it runs");
         let (begun, (before, _)) = (Instant::now(), usage(process));
@@ -142,10 +128,7 @@ async fn reload() {
         let port = bench.broker.port();
         let first: Vec<_> =
             resting.iter().map(|machine| (machine.topic(), machine.report(0.0, 100.0))).collect();
-        let sent = tokio::task::spawn_blocking(move || {
-            Load::connect(port)?.publish(first.into_iter(), RATE)
-        });
-        let sent = sent.await.expect("it ends").expect("the broker takes it");
+        let sent = Load::stream(port, first.into_iter(), RATE).await;
         until_committed(&bench.tapline, sent).await;
         let mut gaps = Vec::new();
         for replaced in [false, true] {
@@ -153,21 +136,11 @@ async fn reload() {
             let begin = committed(&bench.tapline).await;
             let replacing = replaced.then(|| Replacing::start(bench.tapline.dir()));
             let offset = if replaced { rounds / 2 } else { 0 };
-            let published: Vec<_> = (offset..offset + rounds / 2)
-                .flat_map(|round| {
-                    let at = (round * 100) as f64;
-                    let working = &working;
-                    COURSE.into_iter().flat_map(move |(second, power)| {
-                        working.iter().map(move |m| (m.topic(), m.report(at + second, power)))
-                    })
-                })
-                .collect();
-            let load = tokio::task::spawn_blocking(move || {
-                Load::connect(port)?.publish(published.into_iter(), RATE)
-            });
+            let published = courses(working.clone(), offset..offset + rounds / 2);
+            let load = tokio::spawn(Load::stream(port, published, RATE));
             let started = Instant::now();
             let (longest, rate) = tokio::join!(longest_gap(&bench.tapline, begin, &stop), async {
-                let sent = load.await.expect("it ends").expect("the broker takes it");
+                let sent = load.await.expect("the broker takes it");
                 until_committed(&bench.tapline, begin + sent).await;
                 stop.store(true, Ordering::Relaxed);
                 sent as f64 / started.elapsed().as_secs_f64()

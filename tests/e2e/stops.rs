@@ -1,9 +1,10 @@
 //! The end of a run by SIGTERM, in time, whatever hangs.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tapline::stand_in::Behaviour;
-use tapline_tests::{Bench, COURSE, Load, Machine};
+use tapline_tests::{Bench, Load, Machine, courses};
 
 /// What `docker stop` gives, and a little for a machine that is busy.
 const IN_TIME: Duration = Duration::from_secs(12);
@@ -11,19 +12,13 @@ const IN_TIME: Duration = Duration::from_secs(12);
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stop_under_load_ends_in_time_though_the_broker_and_odoo_hang() {
     let rounds = 60;
-    let machines: Vec<_> =
+    let machines: Arc<[Machine]> =
         (0..10).map(|n| Machine::new(&format!("m{n}")).beginning(rounds as u64 * 100)).collect();
     let all: Vec<_> = machines.iter().collect();
     let mut bench = Bench::of(&all).await;
     bench.odoo.0.behave(u32::MAX, Behaviour::Hang);
-    let reports: Vec<_> = (0..rounds)
-        .flat_map(|round| COURSE.map(|(second, power)| ((round * 100) as f64 + second, power)))
-        .flat_map(|(at, power)| all.iter().map(move |m| (m.topic(), m.report(at, power))))
-        .collect();
-    let port = bench.broker.port();
-    let publishing = tokio::task::spawn_blocking(move || {
-        Load::connect(port)?.publish(reports.into_iter(), 2000)
-    });
+    let reports = courses(machines.clone(), 0..rounds);
+    let publishing = tokio::spawn(Load::stream(bench.broker.port(), reports, 2000));
     bench
         .tapline
         .until("messages stream in and deliveries hang", |health| {
@@ -43,7 +38,7 @@ async fn a_stop_under_load_ends_in_time_though_the_broker_and_odoo_hang() {
     bench.broker.thaw().await;
     bench.odoo.0.behave_well();
     bench.start_again(all.len()).await;
-    publishing.await.expect("it ends").expect("the broker takes everything");
+    publishing.await.expect("the broker takes everything");
     bench.settle(&all).await;
     bench.odoo.is_in_order();
     for machine in &all {

@@ -3,64 +3,13 @@
 use std::process::Output;
 
 use rusqlite::Connection;
-use tapline::broker::fake::{Delivery, Entry, FakeBroker, Packet};
-use tapline_tests::{Machine, Odoo, PATIENCE, Setup, SmallDisk, Tapline};
+use tapline_tests::{Scripted, Setup, SmallDisk, Tapline};
 
-const CLIENT: &str = "iot_bridge";
 const WHOLE: [&str; 2] = ["session_started", "session_stopped"];
-
-/// Between a broker that tells what was acknowledged and an Odoo.
-struct Scripted {
-    broker: FakeBroker,
-    odoo: Odoo,
-    tapline: Tapline,
-    press: Machine,
-}
-
-impl Scripted {
-    async fn prepare() -> Self {
-        let broker = FakeBroker::start().await.expect("a port is free");
-        let odoo = Odoo::start().await;
-        let setup = Setup::new().port(broker.address().port()).odoo(&odoo.0).faulty();
-        let tapline = setup.env("MQTT_CLIENT_ID", CLIENT).prepare();
-        Self { broker, odoo, tapline, press: Machine::new("press") }
-    }
-
-    async fn start(&mut self) {
-        self.tapline.start_again().await;
-        self.tapline.take(&[&self.press]).await;
-    }
-
-    fn message(&self, packet_id: u16, second: f64, power_w: f64) -> Delivery {
-        Delivery::new(&self.press.topic(), self.press.report(second, power_w), packet_id)
-    }
-
-    fn deliver(&self, delivery: &Delivery) {
-        assert!(self.broker.deliver(CLIENT, delivery), "Tapline is not connected");
-    }
-
-    fn acked(&self) -> Vec<u16> {
-        self.broker.acked_by(CLIENT).into_iter().map(|(_, packet_id)| packet_id).collect()
-    }
-
-    async fn until_acked(&self, expected: &[u16]) {
-        let acked = |log: &[Entry]| {
-            let acks = log.iter().filter(|entry| entry.client_id == CLIENT);
-            acks.filter_map(|entry| match entry.packet {
-                Packet::PubAck { packet_id } if packet_id < 40_000 => Some(packet_id),
-                _ => None,
-            })
-            .eq(expected.iter().copied())
-        };
-        if let Err(log) = self.broker.wait_for(PATIENCE, acked).await {
-            panic!("{expected:?} are not what is acknowledged: {log}");
-        }
-    }
-}
 
 #[tokio::test]
 async fn a_full_disk_stops_acknowledgements_and_loses_nothing() {
-    let mut it = Scripted::prepare().await;
+    let mut it = Scripted::prepare(Setup::faulty).await;
     let disk = SmallDisk::below(&mut it.tapline, 16);
     match &disk {
         Ok(_) => println!("on a disk of 16 MiB"),
@@ -124,7 +73,7 @@ async fn a_full_disk_stops_acknowledgements_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_flush_that_fails_ends_the_process_and_acknowledges_nothing() {
-    let mut it = Scripted::prepare().await;
+    let mut it = Scripted::prepare(Setup::faulty).await;
     it.start().await;
     it.deliver(&it.message(1, 0.0, 100.0));
     it.until_acked(&[1]).await;

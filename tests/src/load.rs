@@ -3,12 +3,28 @@
 
 use std::io::{self, BufWriter, Read, Write};
 use std::net::TcpStream;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::bench::COURSE;
+use crate::machine::Machine;
 use crate::wait::PATIENCE;
+
+/// Course after course of all machines at a time, a hundred seconds apart.
+pub fn courses(
+    machines: Arc<[Machine]>,
+    rounds: Range<usize>,
+) -> impl Iterator<Item = (String, Vec<u8>)> + Send {
+    let reports = rounds
+        .flat_map(|round| COURSE.map(|(second, power)| ((round * 100) as f64 + second, power)));
+    reports.flat_map(move |(at, power)| {
+        let machines = machines.clone();
+        (0..machines.len()).map(move |n| (machines[n].topic(), machines[n].report(at, power)))
+    })
+}
 
 /// Messages without an answer at most; packet ids must not come round.
 const WINDOW: u64 = 2000;
@@ -68,6 +84,21 @@ impl Load {
     pub fn retaining(mut self) -> Self {
         self.retain = true;
         self
+    }
+
+    /// Publishes beside what goes on, at most `rate` messages a second; gives their number once
+    /// the broker has acknowledged all of them.
+    ///
+    /// # Panics
+    /// If the broker does not take them.
+    pub async fn stream(
+        port: u16,
+        messages: impl Iterator<Item = (String, Vec<u8>)> + Send + 'static,
+        rate: u32,
+    ) -> u64 {
+        let sent =
+            tokio::task::spawn_blocking(move || Self::connect(port)?.publish(messages, rate));
+        sent.await.expect("it ends").expect("the broker takes everything")
     }
 
     /// Publishes at most `rate` messages a second and waits until the broker has acknowledged
