@@ -17,8 +17,10 @@ use sha2::{Digest, Sha256};
 
 use super::floods::Floods;
 use super::routes::refusal;
-use crate::config::site::{Http, Role};
+use crate::config::site::{Http, Role, Secret};
+use crate::message::Timestamp;
 use crate::reload::Tapline;
+use crate::telemetry::clock;
 
 /// Who sent a request; as text, the author of what it changes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +54,8 @@ enum Refused {
     Guessed,
     /// Known, without the role.
     Forbidden(Arc<str>, Role),
+    /// Known, and no longer good: the setting that says so, and since when.
+    Expired(String, Timestamp),
 }
 
 /// Which role a request needs. What shows payloads is for operators, like what changes
@@ -79,6 +83,7 @@ fn admit(
     address: IpAddr,
     authorization: Option<&str>,
     needed: Role,
+    now: Timestamp,
 ) -> Result<Caller, Refused> {
     let canonical = address.to_canonical();
     let caller = Caller::Network(address);
@@ -107,15 +112,28 @@ fn admit(
     let all_rights = http.token.as_ref();
     if all_rights.is_some_and(|t| digest == <[u8; 32]>::from(Sha256::digest(t.reveal().as_bytes())))
     {
-        return Ok(caller);
+        let expires = all_rights.and_then(Secret::expires);
+        return good(expires, now, || "http.token".to_owned()).map(|()| caller);
     }
     let Some(token) = http.tokens.iter().find(|token| token.sha256 == digest) else {
         return Err(Refused::Guessed);
     };
+    good(token.expires, now, || format!("http.tokens.{}", token.name))?;
     if token.roles.contains(&needed) {
         Ok(Caller::Token(token.name.clone(), address))
     } else {
         Err(Refused::Forbidden(token.name.clone(), needed))
+    }
+}
+
+fn good(
+    expires: Option<Timestamp>,
+    now: Timestamp,
+    setting: impl FnOnce() -> String,
+) -> Result<(), Refused> {
+    match expires {
+        Some(at) if at <= now => Err(Refused::Expired(setting(), at)),
+        _ => Ok(()),
     }
 }
 
@@ -149,7 +167,7 @@ pub(super) async fn check(State(gate): State<Gate>, mut request: Request, next: 
     let authorization =
         request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let needed = needed(request.method(), request.uri().path());
-    let refused = match admit(http, address, authorization, needed) {
+    let refused = match admit(http, address, authorization, needed, clock::now()) {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             return next.run(request).await;
@@ -163,6 +181,15 @@ pub(super) async fn check(State(gate): State<Gate>, mut request: Request, next: 
             let why = "the bearer token is neither the one in BRIDGE_API_TOKEN nor one of \
                        http.tokens";
             (StatusCode::UNAUTHORIZED, why.to_owned())
+        }
+        Refused::Expired(setting, at) => {
+            let day = at.rfc3339();
+            let day = day.get(..10).unwrap_or(&day);
+            let why = format!(
+                "this token expired on {day}: make a new one with `tapline token`, and put it in \
+                 the place of {setting}"
+            );
+            (StatusCode::UNAUTHORIZED, why)
         }
         Refused::Forbidden(token, role) => (
             StatusCode::FORBIDDEN,
@@ -190,13 +217,14 @@ mod tests {
     use std::num::NonZeroU32;
 
     use super::*;
-    use crate::config::site::{AccessToken, Secret};
+    use crate::config::site::AccessToken;
 
     fn http(token: Option<&str>, networks: &[&str]) -> Http {
         let named = |name: &str, roles: &[Role]| AccessToken {
             name: name.into(),
             sha256: Sha256::digest(format!("{name}-token")).into(),
             roles: roles.iter().copied().collect::<BTreeSet<_>>(),
+            expires: Some(Timestamp(1_000)),
         };
         Http {
             listen: ([127, 0, 0, 1], 0).into(),
@@ -229,7 +257,7 @@ mod tests {
             (http(Some("secret"), &["10.0.0.0/8"]), "10.0.0.7", None, true),
         ];
         for (http, from, header, expected) in cases {
-            let allowed = admit(&http, from.parse().unwrap(), header, Role::Operate);
+            let allowed = admit(&http, from.parse().unwrap(), header, Role::Operate, Timestamp(0));
             assert_eq!(allowed.is_ok(), expected, "{from} {header:?} {http:?}");
         }
     }
@@ -238,7 +266,9 @@ mod tests {
     fn a_token_does_what_its_roles_allow_and_signs_with_its_name() {
         let http = http(Some("secret"), &[]);
         let from: IpAddr = "10.0.0.7".parse().unwrap();
-        let ask = |token: &str, role| admit(&http, from, Some(&format!("Bearer {token}")), role);
+        let ask = |token: &str, role| {
+            admit(&http, from, Some(&format!("Bearer {token}")), role, Timestamp(999))
+        };
         for (token, role, expected) in [
             ("grafana-token", Role::Read, true),
             ("grafana-token", Role::Config, false),
@@ -253,6 +283,21 @@ mod tests {
         let caller = ask("odoo-token", Role::Config).unwrap();
         assert_eq!(caller.to_string(), "odoo (10.0.0.7)");
         assert_eq!(ask("guess", Role::Read), Err(Refused::Guessed));
+    }
+
+    #[test]
+    fn a_token_is_refused_from_its_day_on() {
+        let mut http = http(Some("secret"), &[]);
+        let from: IpAddr = "10.0.0.7".parse().unwrap();
+        let day = Timestamp(1_000);
+        let ask = |http: &Http, header, now| admit(http, from, Some(header), Role::Read, now);
+        assert!(ask(&http, "Bearer odoo-token", Timestamp(999)).is_ok());
+        let refused = ask(&http, "Bearer odoo-token", day);
+        assert_eq!(refused, Err(Refused::Expired("http.tokens.odoo".into(), day)));
+        assert!(ask(&http, "Bearer secret", day).is_ok(), "it has no date");
+        http.token = Some(Secret::until("secret", Some(day)));
+        let refused = ask(&http, "Bearer secret", day);
+        assert_eq!(refused, Err(Refused::Expired("http.token".into(), day)));
     }
 
     #[test]

@@ -15,6 +15,16 @@ pub(super) struct Args {
     /// What its user may do
     #[arg(long, value_delimiter = ',', default_value = "read")]
     roles: Vec<Role>,
+    /// The day from which it is refused, such as 2027-02-01; without, it is good for ever
+    #[arg(long, value_name = "DAY", value_parser = day)]
+    expires: Option<String>,
+}
+
+fn day(text: &str) -> Result<String, String> {
+    match crate::config::push::parse_time(&format!("{text}T00:00:00Z")) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("write a day such as 2027-02-01".to_owned()),
+    }
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -38,5 +48,8 @@ pub(super) fn token(args: &Args) -> ExitCode {
     let _read = say(&token);
     eprintln!("\nPut this into tapline.toml; the token is shown once and kept nowhere:\n");
     eprintln!("[http.tokens.{}]\nsha256 = \"{hash}\"\nroles  = [{}]", args.name, roles.join(", "));
+    if let Some(day) = &args.expires {
+        eprintln!("expires = \"{day}\"");
+    }
     ExitCode::SUCCESS
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::message::Timestamp;
+
 mod brokers;
 mod build;
 mod file;
@@ -147,6 +149,8 @@ pub struct AccessToken {
     pub name: Arc<str>,
     pub sha256: [u8; 32],
     pub roles: BTreeSet<Role>,
+    /// From when it is refused.
+    pub expires: Option<Timestamp>,
 }
 
 /// What a caller of the API may do.

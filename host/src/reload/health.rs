@@ -103,6 +103,8 @@ impl Tapline {
         problems.extend(pending.waiting.into_iter().map(|waiting| waiting.what));
         problems.extend(self.module_problems());
         problems.extend(self.serving.problem());
+        let now = clock::now();
+        problems.extend(running.expiring.iter().filter_map(|expiring| expiring.problem(now)));
         let space = self.store.space();
         problems.extend(room::problem(&space));
         let is_full = self.store.is_full();
@@ -170,7 +172,9 @@ impl Tapline {
             problems.push(format!("and {more} more"));
         }
         let warnings = running.config.iter().flat_map(|config| {
-            let odd = config.warnings.iter().take(NAMED).map(ToString::to_string);
+            // What expires is a problem, counted from today rather than from the last reload.
+            let odd = config.warnings.iter().filter(|odd| !odd.pointer().ends_with("/expires"));
+            let odd = odd.take(NAMED).map(ToString::to_string);
             self.serving.warning(config).into_iter().chain(odd)
         });
         Health {

@@ -17,6 +17,10 @@ impl Tapline {
     pub fn metrics(&self) -> Page {
         let mut page = Page::default();
         self.of_process(&mut page);
+        for expiring in &self.running().expiring {
+            let labels = &[expiring.what, &*expiring.name];
+            page.real(&table::EXPIRES, labels, seconds(expiring.at.0));
+        }
         for (name, connection) in self.links.all() {
             of_broker(&mut page, &name, &connection);
         }

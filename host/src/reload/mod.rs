@@ -12,6 +12,7 @@ mod authorities;
 mod certificates;
 mod changes;
 mod check;
+mod expiry;
 mod files;
 mod gate;
 mod health;
@@ -73,6 +74,7 @@ use crate::telemetry::{self, clock};
 use accepted::{Accepted, Unit};
 use aside::Trials;
 use certificates::Certificates;
+use expiry::{Expiring, Said};
 use files::Pending;
 use prepare::{Inputs, Prepared};
 use router::{Router, Ways};
@@ -133,6 +135,7 @@ pub struct Tapline {
     trials: Trials,
     reloads: Mutex<Reloads>,
     serving: Serving,
+    expiries: Mutex<Said>,
     started: Instant,
 }
 
@@ -148,6 +151,8 @@ struct Running {
     /// The files among them, of which nothing runs.
     broken: BTreeSet<String>,
     updated: Option<Timestamp>,
+    /// What has a last day.
+    expiring: Vec<Expiring>,
 }
 
 /// The connections, by broker.
@@ -308,7 +313,10 @@ impl Tapline {
         self.sights.retain(&plans);
         self.activity.retain_devices(&|id| config.devices.by_id.contains_key(id));
         let told = config.clone();
-        *self.write() = Running { config: Some(config), pushed, shards, problems, broken, updated };
+        let expiring = expiry::of(&config.site);
+        let config = Some(config);
+        *self.write() = Running { config, pushed, shards, problems, broken, updated, expiring };
+        self.say_expiries(clock::now());
         self.serving.tell(&told);
     }
 

@@ -76,6 +76,7 @@ impl Tapline {
             reloads: Mutex::default(),
             serving: Serving::default(),
             watch: Mutex::default(),
+            expiries: Mutex::default(),
             options,
             generated_name: kept.name.clone(),
             copy: kept.copy.clone(),
@@ -138,6 +139,7 @@ impl Tapline {
             devices = config.devices.by_id.len(),
             "Tapline runs"
         );
+        tokio::spawn(super::expiry::watch(Arc::downgrade(&tapline)));
         let watching = tokio::spawn(watch.run(Arc::downgrade(&tapline)));
         *tapline.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watching);
         Ok(tapline)

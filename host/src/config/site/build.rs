@@ -249,7 +249,8 @@ impl Build<'_> {
                 let remedy = "give it some of \"read\", \"config\", \"operate\"";
                 self.reader.problem(&format!("{at}/roles"), "a token without roles", remedy);
             }
-            tokens.push(AccessToken { name: name.into(), sha256, roles: file.roles });
+            let expires = self.expiry(&at, file.expires.as_deref(), "token");
+            tokens.push(AccessToken { name: name.into(), sha256, roles: file.roles, expires });
         }
         tokens
     }

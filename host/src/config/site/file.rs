@@ -183,6 +183,8 @@ pub(super) struct AccessTokenFile {
     pub(super) sha256: String,
     /// What its user may do.
     pub(super) roles: BTreeSet<Role>,
+    /// The day from which it is refused, such as "2027-02-01"; default: never.
+    pub(super) expires: Option<String>,
 }
 
 /// Certificate and key of the HTTP API.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::build::{Build, DAY};
-use super::file::{SecretFile, SecretReference};
+use super::file::SecretFile;
 use crate::config::problem::Problem;
 use crate::config::secret::{self, Secret};
 use crate::message::Timestamp;
@@ -21,7 +21,7 @@ impl Build<'_> {
             }
             SecretFile::Reference(reference) => reference,
         };
-        let expires = self.expiry(at, &reference);
+        let expires = self.expiry(at, reference.expires.as_deref(), "secret");
         let value = match (reference.env, reference.file) {
             (Some(variable), None) => {
                 match self.around.env.get(&variable).filter(|v| !v.is_empty()) {
@@ -52,8 +52,9 @@ impl Build<'_> {
         Some(Secret::until(&value, expires))
     }
 
-    fn expiry(&mut self, at: &str, reference: &SecretReference) -> Option<Timestamp> {
-        let text = reference.expires.as_ref()?;
+    /// The beginning of the day from which something is no longer taken.
+    pub(super) fn expiry(&mut self, at: &str, text: Option<&str>, noun: &str) -> Option<Timestamp> {
+        let text = text?;
         let at = format!("{at}/expires");
         let day = text.get(..10).unwrap_or(text);
         let Some(expires) = crate::config::push::parse_time(&format!("{day}T00:00:00Z")) else {
@@ -64,8 +65,8 @@ impl Build<'_> {
         let left = expires.since(self.around.now) / DAY.as_millis() as u64;
         if left < NOTICE_DAYS {
             let what = match expires > self.around.now {
-                true => format!("this secret expires in {left} days"),
-                false => format!("this secret expired on {day}"),
+                true => format!("this {noun} expires in {left} days"),
+                false => format!("this {noun} expired on {day}"),
             };
             let place = self.reader.place(&at);
             self.warnings.push(Problem::at(place, what, "renew it, and write the new day here"));

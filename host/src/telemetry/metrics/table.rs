@@ -78,6 +78,8 @@ metrics! {
     RELOADS_REFUSED = Counter "reloads_refused" by []:
         "Of these, times that a file was wrong, or nothing could be read";
     RELOAD_LAST = Gauge "reload_last" in "seconds" by []: "Duration of the last one";
+    EXPIRES = Gauge "expires_timestamp" in "seconds" by ["what", "name"]:
+        "When a certificate, token or key expires, in Unix time; what has no known end is left out";
 
     BROKER_CONNECTED = Gauge "broker_connected" by ["broker"]:
         "1 while the receiving connection stands";
