@@ -173,7 +173,7 @@ impl Tapline {
         }
         let warnings = running.config.iter().flat_map(|config| {
             // What expires is a problem, counted from today rather than from the last reload.
-            let odd = config.warnings.iter().filter(|odd| !odd.pointer().ends_with("/expires"));
+            let odd = config.warnings.iter().filter(|odd| !odd.pointer().ends_with(".expires"));
             let odd = odd.take(NAMED).map(ToString::to_string);
             self.serving.warning(config).into_iter().chain(odd)
         });
