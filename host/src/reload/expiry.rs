@@ -56,9 +56,12 @@ impl Expiring {
     }
 }
 
+/// What it is, and whose.
+type Key = (&'static str, String);
+
 /// Which end was last spoken of, and when.
 #[derive(Debug, Default)]
-pub(super) struct Said(BTreeMap<(&'static str, String), (Timestamp, Timestamp)>);
+pub(super) struct Said(BTreeMap<Key, (Timestamp, Timestamp)>);
 
 impl Said {
     /// What is to be said now: each problem once a day, and at once when it has another end.
@@ -67,7 +70,7 @@ impl Said {
         &mut self,
         all: &'a [Expiring],
         now: Timestamp,
-    ) -> (Vec<(&'a Expiring, String)>, Vec<(&'static str, String)>) {
+    ) -> (Vec<(&'a Expiring, String)>, Vec<Key>) {
         let mut due = Vec::new();
         let mut before = std::mem::take(&mut self.0);
         for expiring in all {
