@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde::Serialize;
 
 use super::item::Emitted;
-use crate::message::{Item, Message, Publication, Reading, Rejection, Timestamp};
+use crate::message::{Item, Message, Publication, Reading, Timestamp};
 use crate::quantity;
 
 /// Writes an item as one line, with its line end.
@@ -42,10 +42,16 @@ pub fn write_item(bytes: &mut Vec<u8>, item: &Emitted, clock: &mut Clock) {
 }
 
 /// Writes why a stage refused an input; `line` is the input's, where it came from a file.
-pub fn write_rejection(bytes: &mut Vec<u8>, stage: &str, why: &Rejection, line: Option<u64>) {
+pub fn write_rejection(
+    bytes: &mut Vec<u8>,
+    stage: &str,
+    code: &str,
+    detail: &str,
+    line: Option<u64>,
+) {
     begin(bytes, "rejection", stage);
-    text(bytes, ",\"code\":", &why.code);
-    text(bytes, ",\"detail\":", &why.detail);
+    text(bytes, ",\"code\":", code);
+    text(bytes, ",\"detail\":", detail);
     if let Some(line) = line {
         bytes.extend(b",\"line\":");
         json(bytes, &line);
@@ -175,6 +181,32 @@ mod tests {
                 format!("\"{}\"", Timestamp(ms).rfc3339())
             );
         }
+    }
+
+    #[test]
+    fn a_publication_is_text_or_base64() {
+        let of = |payload: &[u8], broker: Option<&str>| {
+            let mut bytes = Vec::new();
+            begin(&mut bytes, "publication", "commands");
+            let publication = Publication {
+                broker: broker.map(str::to_owned),
+                topic: "command/\"a\"".to_owned(),
+                payload: payload.to_vec(),
+                qos: 1,
+                retain: false,
+                properties: crate::message::Properties::default(),
+            };
+            write_publication(&mut bytes, &publication);
+            bytes.push(b'}');
+            serde_json::from_slice::<serde_json::Value>(&bytes).expect("a JSON object")
+        };
+        let expected = serde_json::json!({
+            "item": "publication", "stage": "commands", "topic": "command/\"a\"",
+            "payload": "st\"op", "qos": 1, "retain": false,
+        });
+        assert_eq!(of(b"st\"op", None), expected);
+        let other = of(b"\xff", Some("hall"));
+        assert_eq!((&other["payload_base64"], &other["broker"]), (&"/w==".into(), &"hall".into()));
     }
 
     #[test]

@@ -194,7 +194,9 @@ impl Tapped {
         match &passed {
             Passed::Message(message) => write_message(&mut bytes, message, &mut self.clock),
             Passed::Item(item) => write_item(&mut bytes, item, &mut self.clock),
-            Passed::Rejection(stage, why) => write_rejection(&mut bytes, stage, why, None),
+            Passed::Rejection(stage, why) => {
+                write_rejection(&mut bytes, stage, &why.code, &why.detail, None);
+            }
         }
         Some(bytes)
     }

@@ -4,15 +4,9 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
-use serde::Serialize;
-
 use super::sorted::{Sorted, WriteError};
-use crate::message::{Item, Message, Publication, Reading, Timestamp};
-use crate::pipeline::{Effects, Emitted, Plan};
-use crate::quantity;
-use crate::store::DeadLetter;
+use crate::message::{Message, Timestamp};
+use crate::pipeline::{Clock, Effects, Emitted, Plan, write_item, write_rejection};
 
 /// Lines of what a pipeline emits.
 pub struct Output {
@@ -75,7 +69,7 @@ impl Output {
             let cause = line.map_or(Cause::Key(""), Cause::Line);
             self.lines.add(|bytes| {
                 let end = order(bytes, letter.at, &cause, plan.rank(&letter.stage));
-                write_rejection(bytes, letter, line);
+                write_rejection(bytes, &letter.stage, &letter.code, &letter.detail, line);
                 end
             })?;
         }
@@ -135,174 +129,9 @@ fn order(bytes: &mut Vec<u8>, at: Timestamp, cause: &Cause<'_>, rank: usize) -> 
     bytes.len()
 }
 
-fn write_item(bytes: &mut Vec<u8>, item: &Emitted, clock: &mut Clock) {
-    let at = item.stated.unwrap_or(item.received_at);
-    match &item.item {
-        Item::Reading(reading) => {
-            begin(bytes, "reading", &item.stage);
-            device(bytes, item);
-            text(bytes, ",\"channel\":", &reading.channel);
-            clock.write(bytes, at);
-            measurements(bytes, reading);
-        }
-        Item::Event(event) => {
-            begin(bytes, "event", &item.stage);
-            text(bytes, ",\"kind\":", &event.kind);
-            device(bytes, item);
-            if !event.channel.is_empty() {
-                text(bytes, ",\"channel\":", &event.channel);
-            }
-            clock.write(bytes, at);
-            bytes.extend(b",\"data\":");
-            bytes.extend(event.data.as_bytes());
-        }
-        Item::Publication(publication) => {
-            begin(bytes, "publication", &item.stage);
-            write_publication(bytes, publication);
-        }
-    }
-    bytes.extend(b"}\n");
-}
-
-fn begin(bytes: &mut Vec<u8>, kind: &str, stage: &str) {
-    bytes.extend(b"{\"item\":\"");
-    bytes.extend(kind.as_bytes());
-    bytes.push(b'"');
-    text(bytes, ",\"stage\":", stage);
-}
-
-fn device(bytes: &mut Vec<u8>, item: &Emitted) {
-    if let Some(device) = &item.device {
-        text(bytes, ",\"device\":", device.as_str());
-    }
-}
-
-fn measurements(bytes: &mut Vec<u8>, reading: &Reading) {
-    bytes.extend(b",\"measurements\":{");
-    for (index, measurement) in reading.measurements.iter().enumerate() {
-        if index > 0 {
-            bytes.push(b',');
-        }
-        match quantity::entry(measurement.quantity) {
-            Some(entry) => json(bytes, &entry.name),
-            // A module's own quantity has a number only.
-            None => json(bytes, &measurement.quantity.0.to_string()),
-        }
-        bytes.push(b':');
-        json(bytes, &measurement.value);
-    }
-    bytes.push(b'}');
-}
-
-fn write_publication(bytes: &mut Vec<u8>, publication: &Publication) {
-    if let Some(broker) = &publication.broker {
-        text(bytes, ",\"broker\":", broker);
-    }
-    text(bytes, ",\"topic\":", &publication.topic);
-    match std::str::from_utf8(&publication.payload) {
-        Ok(payload) => text(bytes, ",\"payload\":", payload),
-        Err(_) => text(bytes, ",\"payload_base64\":", &BASE64.encode(&publication.payload)),
-    }
-    bytes.extend(b",\"qos\":");
-    json(bytes, &publication.qos);
-    bytes.extend(b",\"retain\":");
-    json(bytes, &publication.retain);
-}
-
-fn write_rejection(bytes: &mut Vec<u8>, letter: &DeadLetter, line: Option<u64>) {
-    begin(bytes, "rejection", &letter.stage);
-    text(bytes, ",\"code\":", &letter.code);
-    text(bytes, ",\"detail\":", &letter.detail);
-    if let Some(line) = line {
-        bytes.extend(b",\"line\":");
-        json(bytes, &line);
-    }
-    bytes.extend(b"}\n");
-}
-
-fn text(bytes: &mut Vec<u8>, name: &str, value: &str) {
-    bytes.extend(name.as_bytes());
-    json(bytes, value);
-}
-
-fn json<T: Serialize + ?Sized>(bytes: &mut Vec<u8>, value: &T) {
-    serde_json::to_writer(bytes, value).expect("plain values are written into memory");
-}
-
-/// Writes times; most lines are of the same second as the one before.
-#[derive(Default)]
-struct Clock {
-    second: Option<u64>,
-    /// Up to and with the point before the milliseconds.
-    text: String,
-}
-
-impl Clock {
-    fn write(&mut self, bytes: &mut Vec<u8>, at: Timestamp) {
-        let (second, ms) = (at.0 / 1000, at.0 % 1000);
-        if self.second != Some(second) {
-            let text = at.rfc3339();
-            match text.strip_suffix('Z').and_then(|text| text.len().checked_sub(3)) {
-                Some(end) if text.is_char_boundary(end) => {
-                    self.second = Some(second);
-                    self.text.clear();
-                    self.text.push_str(&text[..end]);
-                }
-                // A time that RFC 3339 cannot write.
-                _ => return self::text(bytes, ",\"at\":", &text),
-            }
-        }
-        bytes.extend(b",\"at\":\"");
-        bytes.extend(self.text.as_bytes());
-        bytes.extend([
-            b'0' + (ms / 100) as u8,
-            b'0' + (ms / 10 % 10) as u8,
-            b'0' + (ms % 10) as u8,
-        ]);
-        bytes.extend(b"Z\"");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_time_reads_as_everywhere_else() {
-        let mut clock = Clock::default();
-        for ms in [0, 999, 1_000, 1_001, 1_780_000_000_070, 1_780_000_000_700, 5] {
-            let mut bytes = Vec::new();
-            clock.write(&mut bytes, Timestamp(ms));
-            let expected = format!(",\"at\":\"{}\"", Timestamp(ms).rfc3339());
-            assert_eq!(String::from_utf8(bytes).expect("text"), expected);
-        }
-    }
-
-    #[test]
-    fn a_publication_is_text_or_base64() {
-        let of = |payload: &[u8], broker: Option<&str>| {
-            let mut bytes = Vec::new();
-            begin(&mut bytes, "publication", "commands");
-            let publication = Publication {
-                broker: broker.map(str::to_owned),
-                topic: "command/\"a\"".to_owned(),
-                payload: payload.to_vec(),
-                qos: 1,
-                retain: false,
-                properties: crate::message::Properties::default(),
-            };
-            write_publication(&mut bytes, &publication);
-            bytes.push(b'}');
-            serde_json::from_slice::<serde_json::Value>(&bytes).expect("a JSON object")
-        };
-        let expected = serde_json::json!({
-            "item": "publication", "stage": "commands", "topic": "command/\"a\"",
-            "payload": "st\"op", "qos": 1, "retain": false,
-        });
-        assert_eq!(of(b"st\"op", None), expected);
-        let other = of(b"\xff", Some("hall"));
-        assert_eq!((&other["payload_base64"], &other["broker"]), (&"/w==".into(), &"hall".into()));
-    }
 
     #[test]
     fn wake_ups_come_by_key_before_inputs_of_the_same_time() {
