@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
+use tapline_kit::debian::answers;
 
-use crate::debian::answers;
 use crate::step::Step;
 use crate::workspace::{Workspace, cargo};
 

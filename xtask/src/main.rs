@@ -5,14 +5,12 @@
 
 mod bench;
 mod check;
-mod debian;
 mod demo;
 mod deny;
 mod fuzz;
 mod modules;
 mod mosquitto;
 mod step;
-mod wasm_target;
 mod workspace;
 
 use std::process::ExitCode;

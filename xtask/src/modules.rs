@@ -4,10 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use wit_component::ComponentEncoder;
+use tapline_kit::component::wrap;
+use tapline_kit::wasm_target::{TARGET, Toolchain};
 
-use crate::step::Step;
-use crate::wasm_target::{TARGET, Toolchain};
+use crate::step::{Step, Steps};
 use crate::workspace::{Guest, Workspace};
 
 /// Builds the modules that ship into `target/modules` and, where asked for, those of the
@@ -15,7 +15,7 @@ use crate::workspace::{Guest, Workspace};
 /// build which embeds them is not repeated.
 pub(crate) fn build(workspace: &Workspace, fixtures: bool) -> Result<()> {
     let guests: Vec<&Guest> = workspace.guests(fixtures).collect();
-    let toolchain = Toolchain::find(workspace)?;
+    let toolchain = Toolchain::find(&workspace.root, &workspace.tools(), &mut Steps::default())?;
     let step = Step::begin("modules");
     let built = workspace.target.join("guests");
     let mut bytes = 0;
@@ -41,16 +41,6 @@ pub(crate) fn build(workspace: &Workspace, fixtures: bool) -> Result<()> {
     remove_strangers(workspace, fixtures)?;
     step.done(&format!("{} built, {} KiB", guests.len(), bytes / 1024));
     Ok(())
-}
-
-/// Makes a component of a core module that carries its world as metadata.
-fn wrap(core: &Path) -> Result<Vec<u8>> {
-    let bytes = fs::read(core).with_context(|| format!("cannot read {}", core.display()))?;
-    ComponentEncoder::default()
-        .validate(true)
-        .module(&bytes)
-        .and_then(|mut encoder| encoder.encode())
-        .with_context(|| format!("{} cannot be made a component", core.display()))
 }
 
 fn write_if_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {

@@ -7,9 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
+use tapline_kit::Progress;
+use tapline_kit::debian::{Debian, answers, multiarch};
 
-use crate::debian::{Debian, answers, multiarch};
-use crate::step::Step;
+use crate::step::Steps;
 use crate::workspace::Workspace;
 
 /// Where distributions put it, beside `PATH`.
@@ -31,8 +32,9 @@ pub(crate) fn find(workspace: &Workspace) -> Result<PathBuf> {
     if program.is_file() {
         return Ok(program);
     }
-    let step = Step::begin("Mosquitto");
-    let Some(debian) = Debian::with("mosquitto", &workspace.tools(), &step)? else {
+    let mut steps = Steps::default();
+    steps.begin("Mosquitto");
+    let Some(debian) = Debian::with("mosquitto", &workspace.tools(), &mut steps)? else {
         bail!(
             "the tests need a Mosquitto broker and this machine has none: install the package \
              `mosquitto` (apt, dnf, apk, brew) and run this again"
@@ -41,7 +43,7 @@ pub(crate) fn find(workspace: &Workspace) -> Result<PathBuf> {
     let mut packages = vec!["mosquitto".to_owned()];
     packages
         .extend(LIBRARIES.iter().filter(|l| debian.depends(l).is_ok()).map(|l| (*l).to_owned()));
-    debian.unpack(&packages, &root, &step)?;
+    debian.unpack(&packages, &root, &mut steps)?;
     write_starter(&root, &program)?;
     // `-h` prints the version and ends with 3, which still says that all libraries are there.
     if !answers("sh", &["-c", &format!("{} -h | grep -q mosquitto", program.display())]) {
@@ -51,7 +53,7 @@ pub(crate) fn find(workspace: &Workspace) -> Result<PathBuf> {
              `mosquitto` and run this again"
         );
     }
-    step.done("fetched");
+    steps.done("fetched");
     Ok(program)
 }
 

@@ -4,17 +4,13 @@
 //! Invariant: what a command printed is shown whole when it fails and not at all when it
 //! succeeds.
 
-use std::collections::VecDeque;
-use std::io::{BufRead, BufReader, IsTerminal, Read};
-use std::process::{Command, Stdio};
-use std::thread;
+use std::io::IsTerminal;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
-
-/// The last lines of a failed command that are shown.
-const KEPT_LINES: usize = 400;
+use tapline_kit::Progress;
 
 /// A step under way.
 pub(crate) struct Step {
@@ -76,39 +72,18 @@ impl Step {
         }
     }
 
-    /// Runs a command to its end. What it prints goes to the moving line; whatever cargo
+    /// Runs a command to its end. What it says goes to the moving line; whatever cargo
     /// compiles counts as one part.
     pub(crate) fn run(&self, command: &mut Command) -> Result<()> {
-        let name = command.get_program().to_string_lossy().into_owned();
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot run `{name}`"))?;
-        let stdout = child.stdout.take().map(|out| thread::spawn(move || last_lines(out)));
-        let mut said = VecDeque::new();
-        if let Some(err) = child.stderr.take() {
-            for line in BufReader::new(err).lines().map_while(Result::ok) {
-                self.show(line.trim());
-                if line.trim_start().starts_with("Compiling ") {
-                    self.advance();
-                }
-                keep(&mut said, line);
+        tapline_kit::run(command, &mut Watched(self)).map_err(|error| {
+            if let Some(bar) = &self.bar {
+                bar.finish_and_clear();
             }
-        }
-        let printed = stdout.and_then(|reader| reader.join().ok()).unwrap_or_default();
-        let status = child.wait()?;
-        if status.success() {
-            return Ok(());
-        }
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-        for line in printed.iter().chain(&said) {
-            eprintln!("{line}");
-        }
-        bail!("{}: `{name}` failed with {status}", self.title);
+            if let Some(said) = error.said() {
+                eprintln!("{said}");
+            }
+            anyhow::Error::new(error).context(self.title.clone())
+        })
     }
 
     /// Shows that the step is done, and how long it took.
@@ -125,17 +100,40 @@ impl Step {
     }
 }
 
-fn last_lines(from: impl Read) -> VecDeque<String> {
-    let mut lines = VecDeque::new();
-    for line in BufReader::new(from).lines().map_while(Result::ok) {
-        keep(&mut lines, line);
+/// A step that follows what a command says.
+struct Watched<'a>(&'a Step);
+
+impl Progress for Watched<'_> {
+    fn begin(&mut self, _title: &str) {}
+
+    fn show(&mut self, line: &str) {
+        self.0.show(line);
+        if line.starts_with("Compiling ") {
+            self.0.advance();
+        }
     }
-    lines
+
+    fn done(&mut self, _result: &str) {}
 }
 
-fn keep(lines: &mut VecDeque<String>, line: String) {
-    if lines.len() == KEPT_LINES {
-        lines.pop_front();
+/// Steps that are begun by what is called, one after the other.
+#[derive(Default)]
+pub(crate) struct Steps(Option<Step>);
+
+impl Progress for Steps {
+    fn begin(&mut self, title: &str) {
+        self.0 = Some(Step::begin(title));
     }
-    lines.push_back(line);
+
+    fn show(&mut self, line: &str) {
+        if let Some(step) = &self.0 {
+            step.show(line);
+        }
+    }
+
+    fn done(&mut self, result: &str) {
+        if let Some(step) = self.0.take() {
+            step.done(result);
+        }
+    }
 }

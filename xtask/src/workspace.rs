@@ -1,12 +1,11 @@
 //! Where things lie: the project's root, its target directory and its guest crates.
 
-use std::env;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+pub(crate) use tapline_kit::wasm_target::cargo;
 
 /// The folders whose crates are modules that ship.
 const SHIPPED: [&str; 4] = ["validators", "parsers", "detectors", "sinks"];
@@ -90,11 +89,6 @@ impl Workspace {
     pub(crate) fn tools(&self) -> PathBuf {
         self.target.join("tools")
     }
-}
-
-/// The cargo that runs this task.
-pub(crate) fn cargo() -> OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
 }
 
 fn guest(root: &Path, package: &Package) -> Option<Guest> {

@@ -1,0 +1,13 @@
+//! Builds a JavaScript project.
+
+use std::path::PathBuf;
+
+use crate::{Error, Progress, Project};
+
+/// Makes a component of the project with componentize-js.
+pub(crate) fn build(project: &Project, _progress: &mut dyn Progress) -> Result<PathBuf, Error> {
+    Err(Error::missing(
+        format!("`{}`: this version cannot build JavaScript", project.name),
+        "write the module in Rust",
+    ))
+}
