@@ -14,6 +14,7 @@ mod progress;
 mod project;
 mod python;
 mod rust;
+pub mod samples;
 pub mod wasm_target;
 
 pub use build::{Built, build};
