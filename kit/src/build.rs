@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Language, Progress, Project, javascript, python, rust};
+use crate::{Error, Language, Progress, Project, javascript, python, rust, samples};
 
 /// What a build made.
 #[derive(Debug)]
@@ -12,22 +12,42 @@ pub struct Built {
     /// The component.
     pub file: PathBuf,
     pub bytes: usize,
+    /// What the compiler has to say about the source all the same; empty where nothing.
+    pub warnings: String,
+}
+
+/// What the build of a language made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    /// A component, still without its samples.
+    pub(crate) file: PathBuf,
+    pub(crate) warnings: String,
+}
+
+impl Made {
+    /// Where the language has no warnings.
+    fn silent(file: PathBuf) -> Self {
+        Self { file, warnings: String::new() }
+    }
 }
 
 /// Builds a project's component and puts it into `dist`, as a whole or not at all.
 ///
 /// # Errors
-/// What is missing for the language, or what its compiler says about the source.
+/// What is missing for the language, what its compiler says about the source, or what is wrong
+/// with the samples.
 pub fn build(project: &Project, progress: &mut dyn Progress) -> Result<Built, Error> {
-    let made = match project.language {
+    let Made { file: made, warnings } = match project.language {
         Language::Rust => rust::build(project, progress)?,
-        Language::Python => python::build(project, progress)?,
-        Language::JavaScript => javascript::build(project, progress)?,
+        Language::Python => Made::silent(python::build(project, progress)?),
+        Language::JavaScript => Made::silent(javascript::build(project, progress)?),
     };
-    let bytes = fs::read(&made).map_err(Error::file(&made, "read"))?;
+    let component = fs::read(&made).map_err(Error::file(&made, "read"))?;
+    let samples = samples::read_folder(&project.root)?;
+    let bytes = samples::attach(&component, &samples.text())?;
     let file = project.built();
     put(&file, &bytes)?;
-    Ok(Built { file, bytes: bytes.len() })
+    Ok(Built { file, bytes: bytes.len(), warnings })
 }
 
 /// Writes beside and renames into place: whoever watches the folder sees whole files only.

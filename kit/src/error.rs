@@ -4,6 +4,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
+use crate::samples::SampleError;
+
 /// Why a project was not written, read or built.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -15,6 +17,8 @@ pub enum Error {
     Manifest { path: PathBuf, line: usize, column: usize, what: String, remedy: String },
     #[error("`{name}` cannot be a module's name: {why}")]
     Name { name: String, why: &'static str },
+    #[error("`{}` is there already", path.display())]
+    Taken { path: PathBuf },
     #[error("`{program}` cannot be run")]
     Run { program: String, source: io::Error },
     /// What the program said stands apart, in [`Error::said`].
@@ -22,6 +26,8 @@ pub enum Error {
     Failed { program: String, status: ExitStatus, said: String },
     #[error("{what}")]
     Missing { what: String, remedy: String },
+    #[error(transparent)]
+    Samples(#[from] SampleError),
     #[error("`{}` cannot be made a component: {why}", path.display())]
     Component { path: PathBuf, why: String },
 }
@@ -46,6 +52,10 @@ impl Error {
                 "name the folder of a project; `tapline new parser my-meter` writes one".into(),
             ),
             Self::Name { .. } => Some("take lower-case words with hyphens: `my-meter`".into()),
+            Self::Samples(error) => Some(error.remedy().to_owned()),
+            Self::Taken { .. } => {
+                Some("take another name, or remove the folder: nothing is overwritten".into())
+            }
             Self::File { .. } | Self::Run { .. } | Self::Failed { .. } | Self::Component { .. } => {
                 None
             }

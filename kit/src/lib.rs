@@ -5,8 +5,11 @@
 //! into the system; what is fetched lies in a folder that can be thrown away.
 
 mod build;
+mod capture;
 pub mod component;
+mod create;
 pub mod debian;
+mod embedded;
 mod error;
 mod javascript;
 mod places;
@@ -18,6 +21,8 @@ pub mod samples;
 pub mod wasm_target;
 
 pub use build::{Built, build};
+pub use capture::Capture;
+pub use create::{create, place};
 pub use error::Error;
 pub use places::cache;
 pub use progress::{Progress, Silent, run};

@@ -52,6 +52,7 @@ impl Ended {
     /// The error of a program that failed: what it printed, then what it said on stderr.
     pub(crate) fn failed(self, printed: impl IntoIterator<Item = String>) -> Error {
         let Self { program, status, said } = self;
+        let said = said.into_iter().filter(|line| !is_status(line));
         let lines: Vec<_> = printed.into_iter().chain(said).collect();
         Error::Failed { program, status, said: lines.join("\n") }
     }
@@ -84,6 +85,16 @@ pub(crate) fn run_reading<T: Default + Send + 'static>(
     Ok((printed, Ended { program, status, said }))
 }
 
+/// Whether it is one of cargo's lines about what it does, `   Compiling serde v1.0.2`: those
+/// are no part of what went wrong.
+fn is_status(line: &str) -> bool {
+    let Some((verb, rest)) = line.split_at_checked(12) else { return false };
+    let verb = verb.trim_start();
+    rest.starts_with(' ')
+        && verb.starts_with(|first: char| first.is_ascii_uppercase())
+        && verb.bytes().all(|letter| letter.is_ascii_alphabetic())
+}
+
 fn last_lines(from: impl Read) -> VecDeque<String> {
     let mut lines = VecDeque::new();
     for line in BufReader::new(from).lines().map_while(Result::ok) {
@@ -97,4 +108,19 @@ fn keep(lines: &mut VecDeque<String>, line: String) {
         lines.pop_front();
     }
     lines.push_back(line);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_what_went_wrong_without_what_went_on() {
+        let mut shell = Command::new("sh");
+        let script = "echo out; echo '   Compiling serde v1.0.2' >&2; \
+                      printf 'error: no\\n\\nCaused by:\\n  nothing there\\n' >&2; exit 3";
+        let error = run(shell.args(["-c", script]), &mut Silent).unwrap_err();
+        assert_eq!(error.said(), Some("out\nerror: no\n\nCaused by:\n  nothing there"));
+        assert_eq!(error.to_string(), "`sh` failed with exit status: 3");
+    }
 }

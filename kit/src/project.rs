@@ -36,6 +36,14 @@ pub enum Language {
     JavaScript,
 }
 
+impl Role {
+    /// Whether what comes in is a message as it was received.
+    #[must_use]
+    pub fn takes_messages(self) -> bool {
+        matches!(self, Self::Validator | Self::Parser)
+    }
+}
+
 impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -187,7 +187,7 @@ fn links(text: &str) -> Vec<&str> {
 
 /// What stands in backticks and begins with one of the project's folders.
 fn paths(text: &str) -> Vec<String> {
-    const FOLDERS: [&str; 11] = [
+    const FOLDERS: [&str; 12] = [
         "host/",
         "guest-sdk/",
         "parsers/",
@@ -198,6 +198,7 @@ fn paths(text: &str) -> Vec<String> {
         "tests/",
         "xtask/",
         "docs/",
+        "kit/",
         "wit/",
     ];
     let spans = text.split('`').skip(1).step_by(2);

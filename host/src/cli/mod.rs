@@ -4,6 +4,7 @@
 //! reachable, 4 refused.
 
 mod backup;
+mod build;
 mod check;
 mod config;
 mod dead_letters;
@@ -11,6 +12,7 @@ mod devices;
 mod explain;
 mod health;
 mod history;
+mod new;
 mod record;
 mod reload;
 mod remote;
@@ -43,6 +45,10 @@ pub struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a small project of a module, to begin with
+    New(new::Args),
+    /// Build a module's project into a component
+    Build(build::Args),
     /// Run: connect brokers, run pipelines, deliver, serve the API
     Run(run::Args),
     /// Check a site's files without starting anything
@@ -121,6 +127,8 @@ impl Cli {
     /// Whatever ended the command, for `main` to print once.
     pub fn run(self) -> anyhow::Result<ExitCode> {
         match self.command {
+            Command::New(args) => new::new(&args),
+            Command::Build(args) => build::build(&args),
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::check(&args),
             Command::Init { dir } => check::init(&dir),
