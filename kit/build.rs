@@ -15,8 +15,10 @@ use toml::{Table, Value};
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
 /// Folders beside this crate, the constant that holds their files, and where those are put.
-const FOLDERS: [(&str, &str, &str); 3] = [
+const FOLDERS: [(&str, &str, &str); 5] = [
     ("../guest-sdk", "RUST_SDK", "sdk"),
+    ("../sdk-javascript", "JAVASCRIPT_SDK", "sdk"),
+    ("../sdk-python", "PYTHON_SDK", "sdk"),
     ("../wit", "CONTRACT", "wit"),
     ("templates", "TEMPLATES", ""),
 ];

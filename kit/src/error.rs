@@ -24,6 +24,9 @@ pub enum Error {
     /// What the program said stands apart, in [`Error::said`].
     #[error("`{program}` failed with {status}")]
     Failed { program: String, status: ExitStatus, said: String },
+    /// What is wrong stands apart, in [`Error::said`], with its lines.
+    #[error("the module's source has a mistake")]
+    Source { said: String },
     #[error("{what}")]
     Missing { what: String, remedy: String },
     #[error(transparent)]
@@ -56,9 +59,11 @@ impl Error {
             Self::Taken { .. } => {
                 Some("take another name, or remove the folder: nothing is overwritten".into())
             }
-            Self::File { .. } | Self::Run { .. } | Self::Failed { .. } | Self::Component { .. } => {
-                None
-            }
+            Self::File { .. }
+            | Self::Run { .. }
+            | Self::Failed { .. }
+            | Self::Source { .. }
+            | Self::Component { .. } => None,
         }
     }
 
@@ -66,7 +71,7 @@ impl Error {
     #[must_use]
     pub fn said(&self) -> Option<&str> {
         match self {
-            Self::Failed { said, .. } => Some(said),
+            Self::Failed { said, .. } | Self::Source { said } => Some(said),
             _ => None,
         }
     }

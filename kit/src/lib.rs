@@ -16,8 +16,11 @@ mod places;
 mod progress;
 mod project;
 mod python;
+mod quantities;
 mod rust;
 pub mod samples;
+mod sdk;
+mod tool;
 pub mod wasm_target;
 
 pub use build::{Built, build};

@@ -51,20 +51,22 @@ impl Instance {
         Ok(Self { module: Arc::clone(module), limits, begun_with, live: Some(live) })
     }
 
-    /// Asks a module that is being loaded what it is.
+    /// Asks a module that is being loaded what it is, and with how much memory it begins.
     pub(super) fn describe(
         runtime: &Runtime,
         pre: &InstancePre<Host>,
         functions: &Functions,
         limits: &Limits,
-    ) -> Result<module::Description, LoadError> {
+    ) -> Result<(module::Description, u64), LoadError> {
         let context = LogContext::new(&"".into(), &"".into());
         let mut live = Live::new(runtime, pre, functions, limits, Log::new(context, "".into()))
             .map_err(|error| match error {
                 LiveError::Call(error) => LoadError::Describe(error),
                 LiveError::Shape(error) => LoadError::WrongShape { what: format!("{error:#}") },
             })?;
+        let begins_with = live.store.data().memory.used();
         live.call(runtime, limits, |store, module, _| module.call_describe(store))
+            .map(|description| (description, begins_with))
             .map_err(LoadError::Describe)
     }
 

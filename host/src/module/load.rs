@@ -88,7 +88,8 @@ impl Engine {
             }
             .map_err(shape)?,
         };
-        let given = Instance::describe(&self.runtime, &pre, &functions, &self.options.describe)?;
+        let (given, begins_with) =
+            Instance::describe(&self.runtime, &pre, &functions, &self.options.describe)?;
         let description = Description::check(given)?;
         Ok(Arc::new(Module {
             runtime: Arc::clone(&self.runtime),
@@ -97,6 +98,7 @@ impl Engine {
             hash,
             size: bytes.len(),
             description,
+            begins_with,
         }))
     }
 

@@ -90,7 +90,12 @@ pub struct Module {
     /// Of its file.
     pub(super) size: usize,
     pub(super) description: Description,
+    /// Bytes of memory that an instance begins with.
+    pub(super) begins_with: u64,
 }
+
+/// How many times what it begins with an instance may have, where that is more than usual.
+const ROOM: u64 = 3;
 
 impl Module {
     /// Its own name, not its file's.
@@ -139,6 +144,13 @@ impl Module {
     /// Everything that its schema has against these settings.
     pub fn check_settings(&self, settings: &Value) -> Vec<SettingsError> {
         self.description.check_settings(settings)
+    }
+
+    /// What an instance may use where nobody says otherwise. Modules of some languages begin with
+    /// the memory of a whole interpreter, and need room beside it.
+    pub fn usual_limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits { memory: usual.memory.max(self.begins_with.saturating_mul(ROOM)), ..usual }
     }
 
     /// Makes an instance, which has no settings yet.

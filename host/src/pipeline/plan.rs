@@ -366,7 +366,7 @@ impl Builder<'_> {
         }
         let mut problems = stage.settings.check_against(module.settings_schema());
         let limits = &stage.limits;
-        let default = Limits::default();
+        let default = module.usual_limits();
         let limits = Limits {
             memory: limits.memory.unwrap_or(default.memory),
             time: limits.time.unwrap_or(default.time),

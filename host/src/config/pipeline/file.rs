@@ -136,7 +136,7 @@ pub(super) enum TimeText {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct LimitsFile {
-    /// Memory of one instance; default "16 MiB".
+    /// Memory of one instance; default "16 MiB", or three times what it begins with.
     pub(super) memory: Option<SizeText>,
     /// CPU time for one batch; default "50ms".
     pub(super) time: Option<DurationText>,
