@@ -1,6 +1,7 @@
 //! Delivery against the Odoo stand-in, with an encoder in place of a module.
 
 mod http;
+mod outage;
 mod publish;
 
 use std::sync::atomic::{AtomicU64, Ordering};
