@@ -96,9 +96,7 @@ impl Activity {
             let Some(plan) = plans.clone().find(|plan| plan.file.name == *name) else {
                 return false;
             };
-            let sinks = plan.sinks.iter().map(|sink| &sink.stage);
-            let stages: Vec<_> = plan.module_stages().into_iter().chain(sinks).collect();
-            flow.retain_stages(&|stage| stages.iter().any(|s| *s.name == *stage));
+            flow.retain_stages(&|stage| plan.stage_names().any(|name| **name == *stage));
             true
         });
     }

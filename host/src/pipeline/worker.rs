@@ -127,6 +127,10 @@ impl Worker {
                 self.runners.insert(stage.name.clone(), runner);
             }
         }
+        for stage in plan.validators.iter().filter(|stage| stage.module().is_none()) {
+            // Nothing runs for it, but what it refuses is counted from the first on.
+            self.flow.stage(&stage.name);
+        }
         for stage in
             plan.parsers.iter().map(|p| &p.stage).chain(plan.detectors.iter().map(|d| &d.stage))
         {
