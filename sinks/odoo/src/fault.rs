@@ -7,6 +7,9 @@ use serde_json::Value;
 
 use crate::body::excerpt;
 
+/// Odoo's index of external ids, which it names where one is given a second time.
+pub(crate) const EXTERNAL_ID: &str = "ir_model_data_module_name_uniq";
+
 /// An error as the other side words it.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Fault {
@@ -79,6 +82,9 @@ impl Fault {
             | "Forbidden"
             | "NotFound"
             | "MethodNotAllowed" => Blame::Setup,
+            // The external id, of which an attempt without an answer is still being committed:
+            // the next `load()` finds it.
+            "UniqueViolation" if self.message.contains(EXTERNAL_ID) => Blame::Moment,
             // Another unique column can be violated too; only our own id says "delivered".
             "UniqueViolation" if self.message.contains("event_uid") => Blame::AlreadyThere,
             "MissingError"

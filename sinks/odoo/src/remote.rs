@@ -12,6 +12,7 @@ use tapline_sdk::prelude::*;
 
 use crate::body::{Body, excerpt};
 use crate::conclude::{a_moment, judge};
+use crate::fault::EXTERNAL_ID;
 use crate::rows::{Mapping, Row};
 use crate::settings::{Protocol, Settings};
 
@@ -230,9 +231,15 @@ fn names(rows: &[Row]) -> Vec<String> {
 /// PostgreSQL's words for conflicts that pass; `load()` hands them on as if a row were wrong.
 fn is_of_the_moment(words: &str) -> bool {
     let words = words.to_ascii_lowercase();
-    ["could not serialize access", "deadlock detected", "lock timeout", "could not obtain lock"]
-        .iter()
-        .any(|conflict| words.contains(conflict))
+    [
+        "could not serialize access",
+        "deadlock detected",
+        "lock timeout",
+        "could not obtain lock",
+        EXTERNAL_ID,
+    ]
+    .iter()
+    .any(|conflict| words.contains(conflict))
 }
 
 fn version(known: &mut Known, response: &Response) -> Outcome {
