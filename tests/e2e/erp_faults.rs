@@ -10,11 +10,11 @@ use tapline_tests::{
     write,
 };
 
-fn waiting(health: &Value) -> u64 {
+pub(super) fn waiting(health: &Value) -> u64 {
     health["sinks"]["workshop/odoo"]["waiting"].as_u64().unwrap_or(u64::MAX)
 }
 
-fn is_paused(health: &Value) -> bool {
+pub(super) fn is_paused(health: &Value) -> bool {
     health["problems"].to_string().contains("paused")
 }
 
@@ -23,18 +23,18 @@ fn answer(status: u16, name: &str) -> Behaviour {
 }
 
 /// One machine whose every step is one event.
-struct Steps {
-    machine: Machine,
-    taken: usize,
+pub(super) struct Steps {
+    pub(super) machine: Machine,
+    pub(super) taken: usize,
 }
 
 impl Steps {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { machine: Machine::new("press"), taken: 0 }
     }
 
     /// Causes one more event: a session that begins, or the end of it.
-    async fn take(&mut self, devices: &Publisher) {
+    pub(super) async fn take(&mut self, devices: &Publisher) {
         let at = (self.taken / 2) as f64 * 70.0;
         let part = if self.taken.is_multiple_of(2) { &COURSE[..2] } else { &COURSE[2..] };
         let part: Vec<_> = part.iter().map(|(second, power)| (at + second, *power)).collect();
@@ -44,7 +44,7 @@ impl Steps {
 }
 
 /// Waits until nothing waits and Odoo holds so many events.
-async fn delivered(tapline: &Tapline, odoo: &Odoo, events: usize, what: &str) -> Value {
+pub(super) async fn delivered(tapline: &Tapline, odoo: &Odoo, events: usize, what: &str) -> Value {
     let holds = |health: &Value| waiting(health) == 0 && odoo.0.event_count() == events;
     tapline.until(&format!("{events} events are there after {what}"), holds).await
 }
@@ -150,7 +150,7 @@ async fn the_wait_that_odoo_asks_for_is_kept() {
 }
 
 /// A site with this endpoint.
-fn site(broker: &Mosquitto, odoo: &Odoo, rest: &str) -> Setup {
+pub(super) fn site(broker: &Mosquitto, odoo: &Odoo, rest: &str) -> Setup {
     let reload = "[reload]\nrescan = \"1s\"\n";
     let url = odoo.0.url();
     let text = format!("format = 1\n{reload}[endpoint.odoo]\nurl = \"{url}\"\n{rest}");

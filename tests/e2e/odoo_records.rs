@@ -9,10 +9,10 @@ use tapline_tests::{
     COURSE, Machine, Mosquitto, Odoo, Publisher, Setup, Tapline, copy_of_shipped, eventually,
 };
 
-const KEY: &str = "0d00-k3y";
+pub(super) const KEY: &str = "0d00-k3y";
 const PRODUCTIVITY: &str = "mrp.workcenter.productivity";
 
-fn options(version: u16) -> StandInOptions {
+pub(super) fn options(version: u16) -> StandInOptions {
     StandInOptions {
         key: Some(KEY.into()),
         database: Some("acme".into()),
@@ -41,7 +41,12 @@ fn device(machine: &Machine) -> String {
 }
 
 /// A site whose sink has these settings, with these machines.
-fn site(broker: &Mosquitto, endpoint: &str, settings: &str, machines: &[&Machine]) -> Setup {
+pub(super) fn site(
+    broker: &Mosquitto,
+    endpoint: &str,
+    settings: &str,
+    machines: &[&Machine],
+) -> Setup {
     let devices: Vec<_> = machines.iter().map(|machine| device(machine)).collect();
     Setup::new()
         .port(broker.port())
@@ -51,7 +56,7 @@ fn site(broker: &Mosquitto, endpoint: &str, settings: &str, machines: &[&Machine
         .site("devices/hall.toml", &devices.concat())
 }
 
-fn endpoint(odoo: &Odoo) -> String {
+pub(super) fn endpoint(odoo: &Odoo) -> String {
     format!(
         "url = \"{}\"\ndatabase = \"acme\"\nlogin = \"bot\"\nkey = {{ env = \"THE_KEY\" }}\n\
          key_in_body = true\n",

@@ -1,7 +1,11 @@
 //! A sink that publishes: what a device is told, in order, in time, and never late.
 
 use serde_json::{Value, json};
-use tapline_tests::{Bench, COURSE, Listener, Machine, Setup, copy_of_shipped, eventually};
+use tapline::broker::fake::{Delivery, Packet};
+use tapline_tests::{
+    Bench, COURSE, Listener, Machine, Mosquitto, Odoo, Publisher, Scripted, Setup, copy_of_shipped,
+    eventually, fixtures,
+};
 
 fn publishes(setup: Setup) -> Setup {
     let pipeline = copy_of_shipped("workshop")
@@ -82,5 +86,113 @@ async fn a_sink_publishes_by_template_or_as_json_and_never_late() {
     assert_eq!(answer.send().await.expect("an answer").body["done"], 1);
     let audit = bench.tapline.get("/api/v1/audit").await.body;
     assert_eq!(audit["audit"][0]["action"], "publication.replayed", "{audit}");
+    listener.stop().await;
+}
+
+/// Does what its payloads say, and may command lamps.
+pub(super) const COMMANDS: &str = "format = 1
+name = \"commands\"
+[publish]
+allow = [\"lamps/#\"]
+[[source]]
+name = \"orders\"
+broker = \"main\"
+topics = [\"orders/{device}\"]
+unknown_devices = \"accept\"
+[[parse]]
+name = \"orders\"
+module = \"hostile\"
+topics = [\"orders/#\"]
+";
+
+#[tokio::test]
+async fn a_command_of_a_module_lives_for_thirty_seconds_and_the_broker_is_told() {
+    let hostile = std::fs::read(fixtures().join("hostile.wasm")).expect("it was built");
+    let mut it = Scripted::prepare(|setup| {
+        setup
+            .site("tapline.toml", "format = 1\n")
+            .site("pipelines/commands.toml", COMMANDS)
+            .site_bytes("modules/hostile.wasm", hostile)
+    })
+    .await;
+    it.tapline.start_again().await;
+    it.tapline.subscribed(1).await;
+    it.deliver(&Delivery::new("orders/lathe", "publish lamps/7", 1));
+    it.deliver(&Delivery::new("orders/lathe", "publish doors/7", 2));
+    it.until_acked(&[1, 2]).await;
+    let expiry = eventually("the lamp is told", || async {
+        let log = it.broker.log();
+        let told = log.iter().find_map(|entry| match &entry.packet {
+            Packet::Publish { topic, expiry, .. } if topic == "lamps/7" => Some(*expiry),
+            _ => None,
+        });
+        told.ok_or("not yet")
+    })
+    .await;
+    // What is left of it, in whole seconds.
+    assert!(expiry.is_some_and(|seconds| (1..=30).contains(&seconds)), "{expiry:?}");
+    let health = it.tapline.until("the other is set aside", |h| h["dead_letters"] == 1).await;
+    assert_eq!(health["pipelines"]["commands"]["committed"], 1, "{health}");
+    let letters = it.tapline.get("/api/v1/dead-letters").await.body;
+    assert_eq!(letters["dead_letters"][0]["code"], "publish-not-allowed", "{letters}");
+    let is_of_doors = |packet: &Packet| matches!(packet, Packet::Publish { topic, .. } if topic.starts_with("doors/"));
+    assert!(!it.broker.log().iter().any(|entry| is_of_doors(&entry.packet)));
+}
+
+#[tokio::test]
+async fn what_waited_for_its_broker_comes_only_while_it_is_still_good() {
+    let sinks = "
+[[sink]]
+name    = \"alarm\"
+publish = { broker = \"lamps\", topic = \"alarm/{device}/{kind}\", payload = \"ON\" }
+take    = [\"event:session_*\"]
+expire  = \"2s\"
+
+[[sink]]
+name    = \"board\"
+publish = { broker = \"lamps\", topic = \"board/{device}/{kind}\", payload = \"{data.state}\" }
+take    = [\"event:session_*\"]
+expire  = \"1h\"
+";
+    let (mut lamps, broker) = (Mosquitto::start().await, Mosquitto::start().await);
+    let (press, odoo) = (Machine::new("press"), Odoo::start().await);
+    let devices = Publisher::connect(broker.port()).await;
+    let site = format!(
+        "format = 1\n[store]\nmin_free = \"1 MiB\"\n\
+         [broker.main]\npushed = true\nurl = \"mqtt://127.0.0.1:{}\"\n\
+         [broker.lamps]\nurl = \"mqtt://127.0.0.1:{}\"\n",
+        broker.port(),
+        lamps.port()
+    );
+    let tapline = Setup::new()
+        .odoo(&odoo.0)
+        .site("tapline.toml", &site)
+        .site("pipelines/workshop.toml", &(copy_of_shipped("workshop") + sinks))
+        .start()
+        .await;
+    tapline.take(&[&press]).await;
+    lamps.stop().await;
+    devices.report(&press, &COURSE[..2]).await;
+    odoo.kinds(&press, &["session_started"]).await;
+    // The other broker is away for longer than the alarm is good for.
+    let expired = |health: &Value| {
+        health["dead_letters"] == 1 && health["sinks"]["workshop/board"]["waiting"] == 1
+    };
+    let health = tapline.until("the alarm has expired, and the board waits", expired).await;
+    assert_eq!(health["sinks"]["workshop/alarm"]["waiting"], 0, "{health}");
+    lamps.start_again().await;
+    let listener = Listener::start(lamps.port(), &["alarm/#", "board/#"]).await;
+    let arrived = |health: &Value| health["sinks"]["workshop/board"]["waiting"] == 0;
+    tapline.until("what is still good has gone out", arrived).await;
+    devices.report(&press, &COURSE[2..]).await;
+    assert_eq!(listener.until("board/press/session_stopped").await, b"idle");
+    let heard = listener.heard();
+    let kinds = heard.iter().filter(|(topic, _)| topic.starts_with("board/")).count();
+    assert!((1..=2).contains(&kinds), "{heard:?}");
+    let late = heard.iter().find(|(topic, _)| topic == "alarm/press/session_started");
+    assert_eq!(late, None, "it came late");
+    let letter = &tapline.get("/api/v1/dead-letters").await.body["dead_letters"][0];
+    assert_eq!((&letter["stage"], &letter["code"]), (&"alarm".into(), &"expired".into()));
+    odoo.is_content();
     listener.stop().await;
 }

@@ -1,6 +1,7 @@
 //! Canaries: every secret that can be configured is a word that must turn up nowhere.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::json;
 use tapline::stand_in::{Behaviour, StandInOptions};
@@ -56,6 +57,14 @@ impl Shown {
     }
 }
 
+/// Reports again and again, without end.
+async fn report_on(devices: &Publisher, machine: &Machine) {
+    for second in 100.. {
+        devices.report(machine, &[(f64::from(second), 0.0)]).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Files of the data directory that hold a word.
 fn holding(tapline: &Tapline, canary: &str) -> Vec<PathBuf> {
     let (mut found, mut folders) = (Vec::new(), vec![tapline.data()]);
@@ -87,7 +96,8 @@ async fn no_secret_turns_up_in_an_answer_an_output_a_log_or_the_store() {
     let lines = String::from_utf8(maker.stderr).expect("text");
     let lines = &lines[lines.find("[http.tokens").expect("lines for the site file")..];
     let site = format!(
-        "format = 1\n[endpoint.odoo]\nurl = \"{}\"\nkey = {{ env = \"THE_KEY\" }}\n\
+        "format = 1\n[store]\nhistory = {{ keep = \"1d\" }}\n\
+         [endpoint.odoo]\nurl = \"{}\"\nkey = {{ env = \"THE_KEY\" }}\n\
          [endpoint.odoo.headers]\nx-gate = {{ file = \"gate.secret\" }}\n{lines}",
         odoo.0.url()
     );
@@ -181,8 +191,20 @@ async fn no_secret_turns_up_in_an_answer_an_output_a_log_or_the_store() {
         "/api/v1/dead-letters",
         "/api/v1/dead-letters/1",
         "/api/v1/dead-letters/2",
+        "/api/v1/history?limit=1000",
     ] {
         shown.ask(&tapline, path).await;
+    }
+    // What passes is shown while it passes, however long that takes to begin.
+    for command in ["tap workshop --limit 2", "tap workshop --kind message --limit 2"] {
+        tokio::select! {
+            () = shown.run(&tapline, command) => {}
+            () = report_on(&devices, &press) => {}
+        }
+    }
+    tokio::select! {
+        () = shown.ask(&tapline, "/api/v1/pipelines/workshop/tap?limit=2&for=60") => {}
+        () = report_on(&devices, &press) => {}
     }
     let topic = press.topic();
     for command in [
@@ -200,6 +222,8 @@ async fn no_secret_turns_up_in_an_answer_an_output_a_log_or_the_store() {
         "dead-letters list --json",
         "dead-letters show 1",
         "dead-letters show 2",
+        "history",
+        "history --json",
         "reload --plan",
         "check site",
         &format!("explain {topic}"),

@@ -24,7 +24,7 @@ mod tally;
 mod tapline;
 mod wait;
 
-pub use authority::Authority;
+pub use authority::{Authority, day_in};
 pub use bench::{Bench, COURSE, Odoo};
 pub use listener::{Heard, Listener, Mark};
 pub use load::{Load, courses};

@@ -1,6 +1,7 @@
 //! How the stand-in fails on demand.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// What a request meets instead of a normal answer.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -9,6 +10,8 @@ pub enum Behaviour {
     Normal,
     /// This status, with a JSON error as `/json/2` words it; nothing takes effect.
     Status { status: u16, name: String, retry_after: Option<u32> },
+    /// Status 200 and this JSON, as `/jsonrpc` words its errors; nothing takes effect.
+    Answer(String),
     /// A web page with this status; nothing takes effect.
     Html { status: u16 },
     /// A redirect to this address; nothing takes effect.
@@ -23,6 +26,10 @@ pub enum Behaviour {
     CutAfterCommit,
     /// Everything takes effect; the answer has this many bytes.
     Huge(usize),
+    /// Everything takes effect after `wait`; the answer comes byte by byte, `drip` apart.
+    Slow { wait: Duration, drip: Duration },
+    /// Everything takes effect, and is answered, once [`super::StandIn::let_go`] is called.
+    Held,
 }
 
 impl Behaviour {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 pub use behaviour::{Behaviour, Refusal};
 pub use books::{ReceivedEvent, SessionRecord};
@@ -70,6 +70,8 @@ pub(crate) struct Room {
     state: Mutex<State>,
     /// Counts requests that have been answered or dropped.
     changes: watch::Sender<u64>,
+    /// What held requests wait for.
+    pub(crate) gate: Notify,
 }
 
 #[derive(Default)]
@@ -87,7 +89,8 @@ impl StandIn {
     /// If the address cannot be listened on.
     pub async fn start(options: StandInOptions) -> std::io::Result<Self> {
         let (changes, _) = watch::channel(0);
-        let room = Arc::new(Room { options, state: Mutex::default(), changes });
+        let room =
+            Arc::new(Room { options, state: Mutex::default(), changes, gate: Notify::new() });
         let listening = Listening::start(room.options.listen, room.clone()).await?;
         let address = listening.address();
         Ok(Self { address, room, listening: Mutex::new(Some(listening)) })
@@ -137,6 +140,11 @@ impl StandIn {
     /// Back to normal at once, refusals included.
     pub fn behave_well(&self) {
         self.room.lock().script = Script::default();
+    }
+
+    /// Answers the request that is held, or the next one that would be.
+    pub fn let_go(&self) {
+        self.room.gate.notify_one();
     }
 
     /// Refuses single events until [`StandIn::behave_well`].

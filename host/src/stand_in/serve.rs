@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Extension, Path, State};
@@ -18,6 +19,7 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::Room;
@@ -27,6 +29,9 @@ use super::remote;
 
 /// Connections at a time; more than any test or demo opens.
 const CONNECTIONS: usize = 256;
+
+/// Bytes of an answer that are dripped at most.
+const LONGEST_DRIP: usize = 1 << 20;
 
 /// A port that is being listened on.
 pub(crate) struct Listening {
@@ -204,6 +209,9 @@ async fn meet(
             }
             answer
         }
+        Behaviour::Answer(body) => {
+            ([(header::CONTENT_TYPE, "application/json")], body).into_response()
+        }
         Behaviour::Html { status } => page(status, "Odoo"),
         Behaviour::Redirect(to) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
         Behaviour::HangAfterHeaders => {
@@ -222,6 +230,15 @@ async fn meet(
         Behaviour::Huge(bytes) => {
             act();
             "x".repeat(bytes).into_response()
+        }
+        Behaviour::Slow { wait, drip } => {
+            tokio::time::sleep(wait).await;
+            slow(act(), drip).await
+        }
+        Behaviour::Held => {
+            room.changed();
+            room.gate.notified().await;
+            act()
         }
     }
 }
@@ -315,6 +332,41 @@ fn page(status: u16, title: &str) -> Response {
 
 fn code(status: u16) -> StatusCode {
     StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// The same answer, a byte at a time.
+async fn slow(answer: Response, every: Duration) -> Response {
+    let (mut head, body) = answer.into_parts();
+    // Our own answers are short and complete; one that cannot be read would be empty.
+    let bytes = axum::body::to_bytes(body, LONGEST_DRIP).await.unwrap_or_default();
+    head.headers.remove(header::CONTENT_LENGTH);
+    let next = Box::pin(tokio::time::sleep(every));
+    Response::from_parts(head, Body::new(Drip { bytes, every, next }))
+}
+
+/// A body that comes byte by byte.
+struct Drip {
+    bytes: Bytes,
+    every: Duration,
+    next: Pin<Box<Sleep>>,
+}
+
+impl hyper::body::Body for Drip {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.bytes.is_empty() {
+            return Poll::Ready(None);
+        }
+        std::task::ready!(self.next.as_mut().poll(context));
+        let after = Instant::now() + self.every;
+        self.next.as_mut().reset(after);
+        Poll::Ready(Some(Ok(Frame::data(self.bytes.split_to(1)))))
+    }
 }
 
 /// A body that never comes.
