@@ -5,6 +5,7 @@
 //! pair of its own, so that nothing that was queued for one can reach the next. Neighbours:
 //! `receive`, `outlet` and `probe` above. Invariant: no type of the library leaves this folder.
 
+mod prompt;
 mod reason;
 mod tls;
 mod v4;
