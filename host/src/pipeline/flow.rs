@@ -124,6 +124,11 @@ impl Flow {
         self.stages().clone()
     }
 
+    /// Calls of modules that cost an instance, of all stages that are there.
+    pub(super) fn failed_calls(&self) -> u64 {
+        self.stages().values().map(|stats| stats.failures().values().sum::<u64>()).sum()
+    }
+
     /// Forgets stages that are gone.
     pub(super) fn retain_stages(&self, there: &dyn Fn(&str) -> bool) {
         self.stages().retain(|name, _| there(name));

@@ -1,8 +1,10 @@
 //! The thread of a pipeline: takes what is there, lets the worker do it, commits, and only
 //! then lets the broker be answered.
 
+mod behind;
 mod halt;
 mod queue;
+mod share;
 mod trust;
 
 use std::collections::{BTreeSet, HashMap};
@@ -23,9 +25,11 @@ use crate::broker::{LinkEvent, Received, Ticket};
 use crate::message::{Message, Publication, Timestamp};
 use crate::store::{Commit, DeadLetter, Mark, Store, StoreError, Succession};
 use crate::telemetry::{clock, failpoint};
+use behind::{Failures, Left, Pace};
 use halt::Standstill;
 pub use halt::{Halted, Resume};
 use queue::{Entry, NewPlan, Queue};
+use share::{Share, Writing, weight};
 use trust::Trust;
 
 /// Messages that one call of a module sees at most.
@@ -127,7 +131,7 @@ impl Shard {
         worker.migrate(&plan)?;
         worker.set_refusals(Refusals::Halt);
         let halted = Arc::default();
-        let mut thread = Thread {
+        let thread = Thread {
             queue: queue.clone(),
             worker,
             store,
@@ -140,6 +144,8 @@ impl Shard {
             trust: Trust::new(last, clock::now(), Instant::now()),
             standstill: None,
             halted: Arc::clone(&halted),
+            failures: Failures::default(),
+            share: Share::default(),
         };
         let handle = std::thread::Builder::new()
             .name(format!("pipeline-{name}"))
@@ -297,21 +303,31 @@ struct Thread {
     standstill: Option<Standstill>,
     /// The same for others to see.
     halted: Arc<Mutex<Option<Halted>>>,
+    failures: Failures,
+    share: Share,
 }
 
 impl Thread {
-    fn run(&mut self) {
+    /// Takes up the plan that it starts with.
+    fn begin(&mut self) {
         let changes = self.worker.settle_changes(None);
         self.commit(Turn::Plan { now: None }, changes, Owed::default(), &[], 0, Instant::now());
+    }
+
+    /// Works until it is told to stop, or another thread is to go on at another pace.
+    fn turns(&mut self, pace: Pace) -> Left {
         loop {
-            let entries = self.queue.take(self.patience());
+            let entries = self.queue.take(self.patience(), self.share.batch());
             if self.is_held_for_room() && !self.store.is_full() {
                 self.go_on(Resume::Retry);
             }
             if !self.work(entries) {
-                return;
+                return Left::Ended;
             }
             self.wake();
+            if self.failures.judge(self.flow.failed_calls(), Instant::now()) != pace {
+                return Left::Pace;
+            }
         }
     }
 
@@ -605,9 +621,13 @@ impl Thread {
         if !nothing {
             commit.meta.push((last_commit(&name), now.0.to_le_bytes().to_vec()));
         }
+        let bytes = weight(&commit.outbox);
+        let is_large = comes && self.share.learn(messages.len(), bytes);
+        let writing = is_large.then(|| Writing::begin(&self.queue));
         let outlet = self.outlet.clone();
         let asks = effects.asks;
         let done = move |_| {
+            drop(writing);
             flow.settle(owed.held, settled, clock::now());
             owed.tickets.into_iter().for_each(|ticket| ticket.done());
             failpoint::pass("acknowledged");
