@@ -44,6 +44,7 @@ fn options(devices: Option<PathBuf>) -> Options {
         env: BTreeMap::new(),
         until: None,
         batch: BATCH,
+        parsers: None,
         strict: false,
     }
 }
@@ -83,17 +84,18 @@ fn shipped_pipelines_give_what_their_tests_expect() {
 }
 
 #[test]
-fn batches_of_any_size_replay_to_the_same_bytes() {
+fn batches_of_any_size_on_any_number_of_threads_replay_to_the_same_bytes() {
     for case in cases() {
         let input = std::fs::read(case.folder.join("input.jsonl")).expect("it is there");
-        let of = |batch: usize| {
+        let of = |batch: usize, parsers: usize| {
             let options = options(Some(case.folder.join("devices.json")));
-            run(&Options { batch, ..options }, &input).0
+            let parsers = std::num::NonZeroUsize::new(parsers);
+            run(&Options { batch, parsers, ..options }, &input).0
         };
-        let one = of(1);
+        let one = of(1, 1);
         assert!(!one.is_empty(), "{}", case.name);
-        for size in [7, 256] {
-            assert!(of(size) == one, "{}: batches of {size}", case.name);
+        for (size, parsers) in [(1, 5), (7, 2), (256, 1), (256, 3)] {
+            assert!(of(size, parsers) == one, "{}: {size} on {parsers} threads", case.name);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, IsTerminal, Read};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -41,6 +42,9 @@ pub(super) struct Args {
     #[arg(long, hide = true, value_name = "COUNT", default_value_t = BATCH,
         value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=BATCH as u64))]
     batch: usize,
+    /// Threads that parse; it changes no result
+    #[arg(long, hide = true, value_name = "COUNT")]
+    parsers: Option<NonZeroUsize>,
 }
 
 /// What stands around a pipeline that is not run.
@@ -86,6 +90,7 @@ pub(super) fn replay(args: Args) -> anyhow::Result<ExitCode> {
         env: super::run::environment(),
         until: args.until,
         batch: args.batch,
+        parsers: args.parsers,
         strict: args.strict,
     };
     let is_stdin = args.input.as_os_str() == "-";

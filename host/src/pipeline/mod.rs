@@ -57,4 +57,4 @@ pub use sights::{Session, Sight, Sights, Told, Trouble, UnknownTopic};
 pub use stage_stats::{LastError, StageStats};
 pub use tap::{Kind, Tap, Tapped, Wanted};
 pub use watchers::{Watchers, Watching};
-pub use worker::Worker;
+pub use worker::{Parsed, Worker};

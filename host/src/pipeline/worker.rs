@@ -13,7 +13,7 @@ use super::effects::{Effects, Fate};
 use super::flow::Flow;
 use super::ingest;
 use super::inputs::{labelled, settings_of};
-use super::item::Routed;
+use super::item::{Emitted, Routed};
 use super::keys::StageKeys;
 use super::migrate::{self, Unmigrated, migrated};
 use super::plan::Plan;
@@ -319,6 +319,13 @@ impl Worker {
 
     /// The same, where `told` may say whose each message is, whatever its topic.
     pub fn batch_of(&mut self, messages: &[Arc<Message>], told: &[Option<DeviceId>]) -> Effects {
+        let parsed = self.parse_batch(messages, told);
+        self.detect_batch(parsed)
+    }
+
+    /// The first half of a batch: routes, validates and parses. It neither reads nor changes
+    /// what the worker remembers, so any worker of the plan may do it.
+    pub fn parse_batch(&mut self, messages: &[Arc<Message>], told: &[Option<DeviceId>]) -> Parsed {
         let plan = self.plan.clone();
         let mut effects =
             Effects { fates: vec![Fate::Committed; messages.len()], ..Effects::default() };
@@ -333,11 +340,26 @@ impl Worker {
             }
         }
         self.validate(&plan, &mut routed, &mut effects);
-        let mut items = self.parse(&plan, &routed, None, &mut effects);
+        let items = self.parse(&plan, &routed, None, &mut effects);
+        Parsed { routed, items, effects }
+    }
+
+    /// The second half: detects and delivers. Halves must come in the order of their batches.
+    pub fn detect_batch(&mut self, parsed: Parsed) -> Effects {
+        let plan = self.plan.clone();
+        let Parsed { routed, mut items, mut effects } = parsed;
         self.detect_all(&plan, &routed, &mut items, None, &mut effects);
         self.may_not_halt(&mut effects);
         effects.items = items;
         self.finish(&routed, &mut effects);
         effects
     }
+}
+
+/// A batch that is parsed, and that no detector has seen.
+#[derive(Debug)]
+pub struct Parsed {
+    routed: Vec<Option<Routed>>,
+    items: Vec<Emitted>,
+    effects: Effects,
 }

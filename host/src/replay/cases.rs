@@ -106,6 +106,7 @@ impl Case {
             env: around.env.clone(),
             until: None,
             batch: BATCH,
+            parsers: None,
             strict: true,
         };
         let mut said = Said::default();

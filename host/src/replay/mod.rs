@@ -1,24 +1,29 @@
 //! What a pipeline makes of recorded messages: the same stages, in virtual time.
 //!
-//! `line` is the format of captures and recordings, `run` drives the pipeline's own worker
-//! over them, `print` and `sorted` write what it emits, `record` writes down what a running
-//! pipeline gets, `cases` are the tests of a pipeline. Neighbours: `reload` resolves the
-//! pipeline as a start would, `pipeline` does the work. Invariant: the same input gives the
-//! same bytes, on any machine and however it is cut into batches.
+//! `written` is the format of captures and recordings, `entry` decodes its lines, `turns` cuts
+//! them, `run` drives the pipeline's own worker over them on the threads of a `side`, `print`
+//! and `sorted` write what it emits, `record` writes down what a running pipeline gets, `cases`
+//! are the tests of a pipeline. Neighbours: `reload` resolves the pipeline as a start would,
+//! `pipeline` does the work. Invariant: the same input gives the same bytes, on any machine,
+//! on any number of threads and however it is cut into batches.
 
 pub mod cases;
+mod entry;
 mod head;
 mod lines;
 mod print;
 mod record;
 mod run;
+mod side;
 mod sorted;
+mod turns;
 mod written;
 
 #[cfg(test)]
 mod tests;
 
 use std::io::{BufRead, Write};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 pub use print::Output;
@@ -30,9 +35,12 @@ use crate::config::document::Format;
 use crate::config::push::Pushed;
 use crate::message::Timestamp;
 use crate::reload::{self, Alone};
+
+use entry::{Decoder, Entry};
 use head::Head;
 use lines::Lines;
-use run::Run;
+use side::Side;
+use turns::Cutter;
 
 /// Messages that one call of a module sees, as live.
 pub const BATCH: usize = 256;
@@ -53,6 +61,8 @@ pub struct Options {
     pub until: Option<Timestamp>,
     /// Messages that one call of a module sees at most. It changes no result.
     pub batch: usize,
+    /// Threads that parse; `None`: one for each processor. It changes no result.
+    pub parsers: Option<NonZeroUsize>,
     /// Stops at the first line that is wrong.
     pub strict: bool,
 }
@@ -85,6 +95,8 @@ pub enum ReplayError {
     Input(#[source] std::io::Error),
     #[error("the result cannot be written")]
     Output(#[source] std::io::Error),
+    #[error("a thread cannot be started")]
+    Threads(#[source] std::io::Error),
     #[error("too much waits to be put in order, and the temporary directory does not take it")]
     Sort(#[source] std::io::Error),
 }
@@ -105,29 +117,34 @@ pub fn replay(
     let alone = plan(options, &head)?;
     alone.warnings.iter().cloned().for_each(|warning| talk.warning(warning));
     head.compare(&alone.plan).into_iter().for_each(|difference| talk.warning(difference));
-    let mut run = Run::new(alone.plan.clone(), head, options.batch.clamp(1, BATCH));
+    let mut decoder = Decoder::new(head.is_recording());
+    let cutter =
+        Cutter::new(alone.plan.clone(), head.is_recording(), options.batch.clamp(1, BATCH));
+    let mut side =
+        Side::start(&alone.plan, head.into_rows(), cutter, Output::new(), options.parsers)?;
+    let mut ended = None;
     talk.read(lines.bytes());
     while !(options.strict && faults > 0) {
         let Some((number, bytes)) = lines.next().map_err(ReplayError::Input)? else { break };
-        let done = match bytes {
-            Ok(bytes) => run.line(number, bytes),
-            Err(fault) => Err(run::Stop::Fault(fault)),
-        };
-        match done {
-            Ok(()) => {}
-            Err(run::Stop::Fault(fault)) => {
+        match bytes.and_then(|bytes| decoder.entry(number, bytes)) {
+            Ok(Entry::End(why)) => ended = why,
+            Ok(entry) => {
+                if side.take(entry).is_err() {
+                    break;
+                }
+            }
+            Err(fault) => {
                 faults += 1;
                 talk.fault(fault);
             }
-            Err(run::Stop::Sort(error)) => return Err(ReplayError::Sort(error)),
         }
         if number.is_multiple_of(1024) {
             talk.read(lines.bytes());
         }
     }
-    let (out, mut summary) = run.finish(options.until).map_err(ReplayError::Sort)?;
+    let (out, mut summary) = side.finish(options.until).map_err(ReplayError::Sort)?;
     talk.read(lines.bytes());
-    summary.faults = faults;
+    (summary.faults, summary.ended) = (faults, ended);
     out.write(output).map_err(|error| match error {
         sorted::WriteError::Scratch(error) => ReplayError::Sort(error),
         sorted::WriteError::Output(error) => ReplayError::Output(error),

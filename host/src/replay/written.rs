@@ -103,7 +103,7 @@ pub(super) struct Key {
 }
 
 /// Beside a message: it was a dead letter, and went through once more for what was refused.
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Letter {
     stage: Arc<str>,
@@ -115,7 +115,7 @@ pub(super) struct Letter {
 }
 
 /// The clock made wake-ups act, of devices whose brokers were heard.
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Wake {
     pub(super) now: Time,
@@ -123,7 +123,7 @@ pub(super) struct Wake {
 }
 
 /// A broker was not heard from a time until another.
-#[derive(Deserialize, Serialize)]
+#[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Deaf {
     #[serde(default)]
