@@ -21,6 +21,7 @@ mod embedded;
 pub mod fake;
 mod hash;
 mod link;
+mod listen;
 mod outlet;
 mod probe;
 mod receive;
@@ -34,6 +35,7 @@ mod wire;
 
 pub use embedded::{EmbeddedBroker, EmbeddedError};
 pub use link::{Farewell, Link, LinkOptions};
+pub use listen::{Heard, ListenError, Listener};
 pub use outlet::{Outlet, OutletOptions, Presence, PublishError};
 pub use probe::{Handover, ProbeError};
 pub use session::{InMemory, Memory, MemoryError};

@@ -74,7 +74,7 @@ enum Command {
     Config(config::Args),
     /// Show what runs: brokers, pipelines, sinks, modules, and what went wrong last
     Status(status::Args),
-    /// Write down what a running pipeline gets, to replay it
+    /// Write down what a running pipeline gets, or what a broker sends, to replay it
     Record(record::Args),
     /// Show what a pipeline makes of recorded messages, in virtual time
     Replay(replay::Args),

@@ -1,4 +1,6 @@
-//! `tapline record`: writes down what makes a running pipeline act.
+//! `tapline record`: writes down what makes a running pipeline act, or what a broker sends.
+
+mod topic;
 
 use std::fs::File;
 use std::io::{self, LineWriter, Write};
@@ -11,20 +13,26 @@ use super::remote::{RemoteError, Target, finish};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The pipeline, as `tapline status` names it
-    pipeline: String,
+    /// The pipeline of a running Tapline, as `tapline status` names it
+    #[arg(required_unless_present = "topic", conflicts_with = "topic")]
+    pipeline: Option<String>,
     /// Where to write; default: stdout
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    broker: topic::Args,
     #[command(flatten)]
     target: Target,
 }
 
 pub(super) fn record(args: &Args) -> anyhow::Result<ExitCode> {
-    finish(stream(args))
+    match &args.pipeline {
+        Some(pipeline) => finish(stream(args, pipeline)),
+        None => topic::capture(&args.broker, args.output.as_deref()),
+    }
 }
 
-fn stream(args: &Args) -> Result<ExitCode, RemoteError> {
+fn stream(args: &Args, pipeline: &str) -> Result<ExitCode, RemoteError> {
     let remote = args.target.connect()?;
     let mut output: Box<dyn Write> = match &args.output {
         // Whole lines, so that an interrupted recording ends with one.
@@ -37,7 +45,7 @@ fn stream(args: &Args) -> Result<ExitCode, RemoteError> {
     let mut failed = None;
     let mut last = String::new();
     // Names of pipelines are lower-case words.
-    let path = format!("/api/v1/pipelines/{}/record", args.pipeline);
+    let path = format!("/api/v1/pipelines/{pipeline}/record");
     remote.lines(&path, |line| {
         if let Err(error) = writeln!(output, "{line}") {
             failed = Some(error);

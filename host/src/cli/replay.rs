@@ -1,7 +1,10 @@
-//! `tapline replay`: what a pipeline makes of recorded messages.
+//! `tapline replay`: what a pipeline makes of recorded messages, and what another version of it
+//! makes of them.
+
+mod difference;
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, IsTerminal, Read};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,11 +12,14 @@ use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use self::difference::{Json, Text};
 use super::FINDING;
 use crate::config::push::parse_time;
 use crate::config::{Look, Problem, Severity, render};
 use crate::message::Timestamp;
-use crate::replay::{BATCH, Fault, Options, ReplayError, Summary, Talk, replay as run};
+use crate::replay::{
+    Against, BATCH, Fault, Options, ReplayError, Summary, Talk, compare, replay as run,
+};
 
 /// Wrong lines that are named one by one.
 const NAMED: u64 = 20;
@@ -35,6 +41,16 @@ pub(super) struct Args {
     /// message of a capture, as recorded otherwise
     #[arg(long, value_name = "TIME", value_parser = time)]
     until: Option<Timestamp>,
+    /// Show what differs with another version: a module (`.wasm`), a pipeline (its name, or a
+    /// `.toml` file) or a document of devices
+    #[arg(long, value_name = "OTHER")]
+    against: Option<String>,
+    /// The stage whose module is replaced, where it is not plain
+    #[arg(long, value_name = "NAME", requires = "against")]
+    stage: Option<String>,
+    /// Show differences as JSON lines, all of them
+    #[arg(long, requires = "against")]
+    json: bool,
     /// Stop at the first line that is wrong
     #[arg(long)]
     strict: bool,
@@ -111,17 +127,21 @@ pub(super) fn replay(args: Args) -> anyhow::Result<ExitCode> {
         }
     };
     let mut talk = Terminal { name, bar: bar(size), faults: 0, begun: None };
-    let mut output = BufWriter::with_capacity(256 << 10, io::stdout().lock());
-    let result = run(&options, BufReader::with_capacity(256 << 10, input), &mut output, &mut talk);
+    let input = BufReader::with_capacity(256 << 10, input);
+    let output = BufWriter::with_capacity(256 << 10, io::stdout().lock());
+    let result = match &args.against {
+        None => alone(&options, input, output, &mut talk),
+        Some(other) => match Against::of(other, args.stage.as_deref()) {
+            Ok(against) => compared(&options, &against, args.json, input, output, &mut talk),
+            Err(problems) => Err(ReplayError::Config(problems)),
+        },
+    };
     talk.bar.finish_and_clear();
     match result {
-        Ok(summary) => {
-            talk.sum_up(&summary);
-            Ok(if summary.faults > 0 { ExitCode::from(FINDING) } else { ExitCode::SUCCESS })
-        }
-        // `tapline replay … | head` has seen enough.
+        Ok(code) => Ok(code),
+        // `tapline replay … | head` has seen enough; where differences are shown, there was one.
         Err(ReplayError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            Ok(ExitCode::SUCCESS)
+            Ok(if args.against.is_some() { FINDING.into() } else { ExitCode::SUCCESS })
         }
         Err(ReplayError::Config(problems)) => {
             eprint!("{}", render(&problems, Severity::Error, look()));
@@ -129,6 +149,46 @@ pub(super) fn replay(args: Args) -> anyhow::Result<ExitCode> {
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Prints what comes out.
+fn alone(
+    options: &Options,
+    input: impl BufRead,
+    mut output: impl Write,
+    talk: &mut Terminal,
+) -> Result<ExitCode, ReplayError> {
+    let summary = run(options, input, &mut output, talk)?;
+    talk.bar.finish_and_clear();
+    talk.sum_up(&summary);
+    Ok(if summary.faults > 0 { FINDING.into() } else { ExitCode::SUCCESS })
+}
+
+/// Prints what differs.
+fn compared(
+    options: &Options,
+    against: &Against,
+    json: bool,
+    input: impl BufRead,
+    output: impl Write,
+    talk: &mut Terminal,
+) -> Result<ExitCode, ReplayError> {
+    let (mut text, mut lines);
+    let comparison = if json {
+        lines = Json::new(output);
+        let comparison = compare(options, against, input, &mut lines, talk)?;
+        lines.sum_up(&comparison).map_err(ReplayError::Output)?;
+        comparison
+    } else {
+        text = Text::new(output);
+        let comparison = compare(options, against, input, &mut text, talk)?;
+        text.sum_up(&comparison).map_err(ReplayError::Output)?;
+        comparison
+    };
+    talk.bar.finish_and_clear();
+    talk.sum_up_input(&comparison.before);
+    let is_fine = comparison.before.faults == 0 && !comparison.differs();
+    Ok(if is_fine { ExitCode::SUCCESS } else { FINDING.into() })
 }
 
 fn look() -> Look {
@@ -158,17 +218,22 @@ struct Terminal {
 
 impl Terminal {
     fn sum_up(&self, summary: &Summary) {
-        if self.faults > NAMED {
-            eprintln!("… and {} more wrong lines", self.faults - NAMED);
-        }
-        if let Some(why) = &summary.ended {
-            eprintln!("note: the recording ended early: {why}");
-        }
         for (by, count) in &summary.filtered {
             eprintln!("note: filtered ({by}): {count}");
         }
         if summary.late > 0 {
             eprintln!("note: too late for a detector: {}", summary.late);
+        }
+        self.sum_up_input(summary);
+    }
+
+    /// What there is to say of the input, whatever became of it.
+    fn sum_up_input(&self, summary: &Summary) {
+        if self.faults > NAMED {
+            eprintln!("… and {} more wrong lines", self.faults - NAMED);
+        }
+        if let Some(why) = &summary.ended {
+            eprintln!("note: the recording ended early: {why}");
         }
         let took = self.begun.map(|begun| begun.elapsed()).unwrap_or_default();
         let rate = summary.messages as f64 / took.as_secs_f64().max(0.001);

@@ -151,6 +151,18 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// Every stage whose module works on a pipeline's own thread: all but sinks.
+    pub fn module_stages_mut(&mut self) -> impl Iterator<Item = &mut Stage> {
+        let validate = self.validate.iter_mut().filter_map(|validate| match &mut validate.check {
+            Check::Module(stage) => Some(&mut **stage),
+            Check::Schema { .. } => None,
+        });
+        let parse = self.parse.iter_mut().map(|parse| &mut parse.stage);
+        validate.chain(parse).chain(self.detect.iter_mut().map(|detect| &mut detect.stage))
+    }
+}
+
 /// Where they are written changes nothing.
 impl PartialEq for Settings {
     fn eq(&self, other: &Self) -> bool {

@@ -83,8 +83,8 @@ impl Head {
     }
 
     /// What the stages remembered.
-    pub(super) fn into_rows(self) -> Vec<StoredKey> {
-        self.rows
+    pub(super) fn rows(&self) -> &[StoredKey] {
+        &self.rows
     }
 
     /// How the pipeline at hand differs from the one that was recorded.

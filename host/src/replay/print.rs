@@ -1,10 +1,12 @@
 //! Items as JSON lines, in their order: counted time, then wake-ups by key, then inputs by
-//! line; of one input by stage, and as the stage emitted them.
+//! line; of one input by stage, and as the stage emitted them. To be compared with those of
+//! another replay, they are put in the order of `grouped`.
 
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::sorted::{Sorted, WriteError};
+use super::grouped::{Place, Shared};
+use super::sorted::{InOrder, Sorted, WriteError};
 use crate::message::{Message, Timestamp};
 use crate::pipeline::{Clock, Effects, Emitted, Plan, write_item, write_rejection};
 
@@ -12,6 +14,8 @@ use crate::pipeline::{Clock, Effects, Emitted, Plan, write_item, write_rejection
 pub struct Output {
     lines: Sorted,
     clock: Clock,
+    /// By device and not by time.
+    grouped: Option<Shared>,
 }
 
 /// What an item follows from.
@@ -25,7 +29,12 @@ enum Cause<'a> {
 impl Output {
     /// Nothing yet.
     pub fn new() -> Self {
-        Self { lines: Sorted::new(), clock: Clock::default() }
+        Self { lines: Sorted::new(), clock: Clock::default(), grouped: None }
+    }
+
+    /// Nothing yet, by device; `shared` are the stages that the other side has, too.
+    pub(super) fn grouped(shared: Shared) -> Self {
+        Self { grouped: Some(shared), ..Self::new() }
     }
 
     /// How many lines there are.
@@ -53,9 +62,17 @@ impl Output {
                 (None, None) => Cause::Key(key),
             };
             let rank = plan.rank(&item.stage);
-            let clock = &mut self.clock;
+            let (clock, grouped) = (&mut self.clock, &self.grouped);
             self.lines.add(|bytes| {
-                let end = order(bytes, counted(plan, item, rank), &cause, rank);
+                let at = counted(plan, item, rank);
+                let end = match grouped {
+                    None => order(bytes, at, &cause, rank),
+                    Some(shared) => shared.item(
+                        bytes,
+                        item,
+                        &place(at, &cause, rank < plan.first_detector_rank()),
+                    ),
+                };
                 write_item(bytes, item, clock);
                 end
             })?;
@@ -67,8 +84,14 @@ impl Output {
             });
             let line = index.map(line_of);
             let cause = line.map_or(Cause::Key(""), Cause::Line);
+            let grouped = &self.grouped;
             self.lines.add(|bytes| {
-                let end = order(bytes, letter.at, &cause, plan.rank(&letter.stage));
+                let end = match grouped {
+                    None => order(bytes, letter.at, &cause, plan.rank(&letter.stage)),
+                    Some(shared) => {
+                        shared.rejection(bytes, letter, &place(letter.at, &cause, true))
+                    }
+                };
                 write_rejection(bytes, &letter.stage, &letter.code, &letter.detail, line);
                 end
             })?;
@@ -79,6 +102,11 @@ impl Output {
     /// Writes all lines in order.
     pub(super) fn write(self, output: &mut impl Write) -> Result<(), WriteError> {
         self.lines.write(output)
+    }
+
+    /// All lines in order, one by one.
+    pub(super) fn into_order(self) -> io::Result<InOrder> {
+        self.lines.into_order()
     }
 
     /// All lines in order, for those who have room for them.
@@ -106,6 +134,15 @@ fn counted(plan: &Plan, item: &Emitted, rank: usize) -> Timestamp {
     match &item.identity {
         Some(identity) if rank >= plan.first_detector_rank() => identity.at,
         _ => item.stated.unwrap_or(item.received_at),
+    }
+}
+
+/// Where a line stands within its group: what was `read` from a line of the input at that line.
+fn place<'a>(at: Timestamp, cause: &Cause<'a>, read: bool) -> Place<'a> {
+    match cause {
+        Cause::Line(line) if read => Place::Line(*line),
+        Cause::Line(_) => Place::Time(at, ""),
+        Cause::Key(key) => Place::Time(at, key),
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
@@ -27,7 +28,7 @@ pub(super) struct Sorted {
 }
 
 #[derive(Clone, Copy)]
-struct Entry {
+pub(super) struct Entry {
     start: usize,
     order: usize,
     end: usize,
@@ -100,26 +101,65 @@ impl Sorted {
     }
 
     /// Writes all lines in order.
-    pub(super) fn write(mut self, output: &mut impl Write) -> Result<(), WriteError> {
+    pub(super) fn write(self, output: &mut impl Write) -> Result<(), WriteError> {
+        let mut lines = self.into_order().map_err(WriteError::Scratch)?;
+        while let Some((_, line)) = lines.next().map_err(WriteError::Scratch)? {
+            output.write_all(line).map_err(WriteError::Output)?;
+        }
+        output.flush().map_err(WriteError::Output)
+    }
+
+    /// All lines in order, to be taken one by one.
+    pub(super) fn into_order(mut self) -> io::Result<InOrder> {
         if self.disk.is_none() {
             self.sort();
-            for entry in &self.entries {
-                let line = &self.bytes[entry.order..entry.end];
-                output.write_all(line).map_err(WriteError::Output)?;
-            }
-            return output.flush().map_err(WriteError::Output);
+            let (bytes, entries) = (self.bytes, self.entries.into_iter());
+            return Ok(InOrder::Memory { bytes, entries });
         }
-        self.spill().map_err(WriteError::Scratch)?;
+        self.spill()?;
         drop((std::mem::take(&mut self.bytes), std::mem::take(&mut self.entries)));
         let disk = self.disk.take().expect("it was looked at above");
-        merge(disk, output)
+        Ok(InOrder::Disk { parts: parts(disk)?, taken: false })
     }
 }
 
-fn merge(disk: Disk, output: &mut impl Write) -> Result<(), WriteError> {
-    let mut file =
-        disk.file.into_inner().map_err(|error| WriteError::Scratch(error.into_error()))?;
-    file.seek(SeekFrom::Start(0)).map_err(WriteError::Scratch)?;
+/// Lines in their order.
+pub(super) enum InOrder {
+    Memory {
+        bytes: Vec<u8>,
+        entries: std::vec::IntoIter<Entry>,
+    },
+    Disk {
+        parts: BinaryHeap<Part>,
+        /// The line at the top was given out.
+        taken: bool,
+    },
+}
+
+impl InOrder {
+    /// What the next line is ordered by, and the line.
+    pub(super) fn next(&mut self) -> io::Result<Option<(&[u8], &[u8])>> {
+        match self {
+            Self::Memory { bytes, entries } => Ok(entries
+                .next()
+                .map(|entry| (&bytes[entry.start..entry.order], &bytes[entry.order..entry.end]))),
+            Self::Disk { parts, taken } => {
+                if std::mem::replace(taken, true)
+                    && let Some(mut top) = parts.peek_mut()
+                    && !top.next()?
+                {
+                    PeekMut::pop(top);
+                }
+                Ok(parts.peek().map(|part| (&*part.order, &*part.line)))
+            }
+        }
+    }
+}
+
+/// The sorted parts, each at its first line.
+fn parts(disk: Disk) -> io::Result<BinaryHeap<Part>> {
+    let mut file = disk.file.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.seek(SeekFrom::Start(0))?;
     let file = Arc::new(file);
     let mut heads = BinaryHeap::with_capacity(disk.parts.len());
     let mut start = 0;
@@ -130,18 +170,12 @@ fn merge(disk: Disk, output: &mut impl Write) -> Result<(), WriteError> {
             order: Vec::new(),
             line: Vec::new(),
         };
-        if part.next().map_err(WriteError::Scratch)? {
+        if part.next()? {
             heads.push(part);
         }
         start = end;
     }
-    while let Some(mut part) = heads.pop() {
-        output.write_all(&part.line).map_err(WriteError::Output)?;
-        if part.next().map_err(WriteError::Scratch)? {
-            heads.push(part);
-        }
-    }
-    output.flush().map_err(WriteError::Output)
+    Ok(heads)
 }
 
 /// A stretch of the file, whose readers do not disturb each other.
@@ -162,7 +196,7 @@ impl Read for Stretch {
 }
 
 /// A sorted part, at one of its lines.
-struct Part {
+pub(super) struct Part {
     number: usize,
     bytes: io::BufReader<Stretch>,
     order: Vec<u8>,

@@ -126,7 +126,7 @@ pub(super) struct Wake {
 #[derive(Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Deaf {
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) broker: Option<Arc<str>>,
     pub(super) from: Time,
     pub(super) until: Time,
@@ -391,6 +391,33 @@ pub(super) fn write(buffer: &mut Vec<u8>, line: &Line<'_>) {
 
 /// Adds a message's line to `buffer`; `letter` is what it is the message of.
 pub(super) fn write_message(buffer: &mut Vec<u8>, message: &Message, letter: Option<&DeadLetter>) {
+    let letter = letter.map(|letter| Box::new(Letter::new(letter)));
+    write(buffer, &Line { letter, ..line_of(message) });
+}
+
+/// Adds a message's line to `buffer`, without its broker where there is only one: whoever
+/// replays it may call theirs otherwise.
+pub(super) fn write_captured(buffer: &mut Vec<u8>, message: &Message, several: bool) {
+    let mut line = line_of(message);
+    if !several {
+        line.broker = None;
+    }
+    write(buffer, &line);
+}
+
+/// Adds to `buffer` that a broker was not heard.
+pub(super) fn write_deaf(
+    buffer: &mut Vec<u8>,
+    broker: Option<&str>,
+    from: Timestamp,
+    until: Timestamp,
+) {
+    let broker = broker.map(Arc::from);
+    let deaf = Deaf { broker, from: Time(from), until: Time(until), resumed: false };
+    write(buffer, &Line { deaf: Some(Box::new(deaf)), ..Line::default() });
+}
+
+fn line_of(message: &Message) -> Line<'_> {
     let mut line = Line {
         topic: Some(Text(Cow::Borrowed(&message.topic))),
         received_at: Some(Time(message.received_at)),
@@ -399,14 +426,13 @@ pub(super) fn write_message(buffer: &mut Vec<u8>, message: &Message, letter: Opt
         broker: Some(Text(Cow::Borrowed(&message.id.source))),
         properties: (*message.properties != Properties::default())
             .then(|| message.properties.clone()),
-        letter: letter.map(|letter| Box::new(Letter::new(letter))),
         ..Line::default()
     };
     match std::str::from_utf8(&message.payload) {
         Ok(text) => line.payload = Some(Text(Cow::Borrowed(text))),
         Err(_) => line.payload_base64 = Some(Text(Cow::Owned(BASE64.encode(&message.payload)))),
     }
-    write(buffer, &line);
+    line
 }
 
 /// A device as `devices` of the pushed document has it.
