@@ -22,6 +22,9 @@ const OLDEST: (u32, u32) = (20, 0);
 const PACKAGE: &str = include_str!("../../sdk-javascript/tool/package.json");
 const LOCK: &str = include_str!("../../sdk-javascript/tool/package-lock.json");
 
+/// Lines of npm's errors that say little to a person.
+const TERSE: [&str; 4] = ["code ", "syscall ", "errno ", "network This"];
+
 /// Makes a component of the project.
 pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
     node(progress)?;
@@ -89,7 +92,8 @@ fn installed(progress: &mut dyn Progress) -> Result<PathBuf, Error> {
         if !installed.status.success() {
             let mut errors =
                 installed.said.lines().filter_map(|line| line.strip_prefix("npm error "));
-            let why = errors.find(|line| !line.starts_with("code ")).unwrap_or("npm says nothing");
+            let why = errors.find(|line| !TERSE.iter().any(|word| line.starts_with(word)));
+            let why = why.unwrap_or("npm says nothing");
             return Err(Error::missing(
                 format!("{TOOL} {VERSION} cannot be installed: {why}"),
                 "see that this machine reaches npm's registry, or name a mirror with \

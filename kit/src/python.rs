@@ -120,6 +120,6 @@ fn installed(progress: &mut dyn Progress) -> Result<PathBuf, Error> {
 
 /// The last line that a program said: where most say what is wrong.
 fn last(ended: &tool::Ended) -> &str {
-    let lines = ended.said.lines().chain(ended.printed.lines());
-    lines.rev().map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing")
+    let lines = ended.said.lines().rev().chain(ended.printed.lines().rev());
+    lines.map(str::trim).find(|line| !line.is_empty()).unwrap_or("it says nothing")
 }

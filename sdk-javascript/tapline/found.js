@@ -31,7 +31,7 @@ export function moduleClass(file, role) {
   }
   if (!/^[a-z0-9_-]{1,64}$/.test(found.name)) {
     throw new Incomplete(
-      `the module's name is \`${found.name}\`, and a name is made of small letters, digits, \`-\` and \`_\``,
+      `the module's name is \`${found.name}\`, and a name is made of small letters, digits, \`-\` and \`_\`: \`static name = "my-meter"\``,
     );
   }
   for (const method of needed) {

@@ -23,9 +23,9 @@ _CLOCK = {
 }
 
 
-def _impure(source: str):
+def _impure(source: str, file: pathlib.Path):
     """Line and words for each thing that a module does not have."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(ast.parse(source, str(file))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -52,7 +52,7 @@ def _place(error: BaseException, root: pathlib.Path) -> tuple[str, str]:
     else:
         frames = traceback.extract_tb(error.__traceback__)
         where = [(frame.filename, frame.lineno or 0, frame.line or "") for frame in frames]
-    ours = [each for each in where if pathlib.Path(each[0]).is_relative_to(root)]
+    ours = [each for each in where if pathlib.Path(each[0]).is_relative_to(root / "src")]
     if not ours:
         return "", ""
     file, line, text = ours[-1]
@@ -69,7 +69,7 @@ def main(project: str, role: str) -> int:
         for file in sorted((root / "src").rglob("*.py")):
             text = file.read_text(encoding="utf-8")
             name = file.relative_to(root).as_posix()
-            for line, what in _impure(text) if "site-packages" not in name else ():
+            for line, what in _impure(text, file):
                 print(f"{name}:{line}: {what}\n    {text.splitlines()[line - 1].strip()}")
                 return 1
         from tapline import found
