@@ -4,7 +4,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Language, Progress, Project, javascript, python, rust, samples};
+use crate::samples::{self, Folder};
+use crate::{Error, Language, Progress, Project, javascript, python, rust};
 
 /// What a build made.
 #[derive(Debug)]
@@ -48,6 +49,17 @@ pub fn build(project: &Project, progress: &mut dyn Progress) -> Result<Built, Er
     let file = project.built();
     put(&file, &bytes)?;
     Ok(Built { file, bytes: bytes.len(), warnings })
+}
+
+/// Gives the component in `dist` these samples in place of those that it has.
+///
+/// # Errors
+/// If it cannot be read or written.
+pub fn carry(project: &Project, folder: &Folder) -> Result<(), Error> {
+    let file = project.built();
+    let before = fs::read(&file).map_err(Error::file(&file, "read"))?;
+    let bytes = samples::attach(&before, &folder.text())?;
+    if bytes == before { Ok(()) } else { put(&file, &bytes) }
 }
 
 /// Writes beside and renames into place: whoever watches the folder sees whole files only.

@@ -13,7 +13,9 @@ mod section;
 
 pub use compare::{Difference, differences};
 pub use files::{File, Folder, read_folder};
-pub use line::{Delivery, Message, Outcome, Refusal, Response, Sample, Script, Step, StepInput};
+pub use line::{
+    Delivery, Message, MessageLine, Outcome, Refusal, Response, Sample, Script, Step, StepInput,
+};
 pub use section::{attach, read};
 
 use std::io;

@@ -39,7 +39,7 @@ fn of_devices(parser: &'static str, file: &str) -> Vec<Arrival> {
             parser,
             topic: sample["topic"].as_str()?.to_owned(),
             payload: sample["payload"].as_str()?.into(),
-            retained: sample["retain"] == true,
+            retained: sample["retained"] == true,
         })
     });
     let arrivals: Vec<_> = arrivals.collect();

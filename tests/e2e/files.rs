@@ -190,21 +190,26 @@ pub(super) fn module(name: &str) -> Vec<u8> {
 
 /// A pipeline that counts the machine's readings with this version of the detector.
 pub(super) async fn counting(press: &Machine, version: &str) -> Bench {
+    let bench = counting_with(press, SITE, &module(version)).await;
+    bench.tapline.subscribed(2).await;
+    bench
+}
+
+/// The same with these bytes for the detector, which need not run.
+pub(super) async fn counting_with(press: &Machine, site: &str, module: &[u8]) -> Bench {
     let device = format!(
         "[[device]]\ndevice_id = \"press\"\nmachine_name = \"Press\"\nmqtt_topic = \"{}\"\n\
          parser_type = \"shelly_pm\"\n",
         press.topic()
     );
-    let bench = Bench::with(|setup| {
+    Bench::with(|setup| {
         setup
-            .site("tapline.toml", &SITE.replace("format = 1", "format = 1\nshipped = []"))
+            .site("tapline.toml", &site.replace("format = 1", "format = 1\nshipped = []"))
             .site("pipelines/count.toml", COUNT)
             .site("devices/hall.toml", &device)
-            .site_bytes("modules/counter.wasm", module(version))
+            .site_bytes("modules/counter.wasm", module.to_vec())
     })
-    .await;
-    bench.tapline.subscribed(2).await;
-    bench
+    .await
 }
 
 /// It has counted so many readings in its first version; then the second one lies in its place.

@@ -43,6 +43,7 @@ mod replay;
 mod restarts;
 mod revisions;
 mod routes;
+mod samples;
 mod secrets;
 mod sites;
 mod speed;

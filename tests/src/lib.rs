@@ -30,7 +30,7 @@ pub use listener::{Heard, Listener, Mark};
 pub use load::{Load, courses};
 pub use machine::{Machine, document};
 pub use mosquitto::Mosquitto;
-pub use places::{compiled_modules, fixtures, free_port, project, shipped_modules};
+pub use places::{compiled_modules, fixtures, free_port, program, project, shipped_modules};
 pub use proxy::{Ending, Proxy, Way, Weather};
 pub use publisher::Publisher;
 pub use scrape::Scrape;

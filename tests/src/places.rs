@@ -33,7 +33,7 @@ pub fn compiled_modules() -> PathBuf {
 ///
 /// # Panics
 /// If it was not built.
-pub(crate) fn program() -> PathBuf {
+pub fn program() -> PathBuf {
     let path = std::env::var_os("TAPLINE_BIN").map_or_else(
         || {
             let test = std::env::current_exe().expect("a running test has a path");

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use tapline_kit::component::wrap;
+use tapline_kit::samples;
 use tapline_kit::wasm_target::{TARGET, Toolchain};
 
 use crate::step::{Step, Steps};
@@ -33,7 +34,9 @@ pub(crate) fn build(workspace: &Workspace, fixtures: bool) -> Result<()> {
                 .current_dir(&workspace.root),
         )?;
         let core = built.join(TARGET).join("guest").join(format!("{}.wasm", guest.library));
-        let component = wrap(&core)?;
+        let folder = samples::read_folder(&guest.folder)
+            .with_context(|| format!("samples of `{}`", guest.name))?;
+        let component = samples::attach(&wrap(&core)?, &folder.text())?;
         bytes += component.len();
         let folder = if guest.fixture { workspace.fixtures() } else { workspace.modules() };
         write_if_new(&folder, &guest.name, &component)?;

@@ -25,6 +25,8 @@ pub(crate) struct Workspace {
 pub(crate) struct Guest {
     /// Name of its folder, and of the module's file.
     pub(crate) name: String,
+    /// Where its manifest lies.
+    pub(crate) folder: PathBuf,
     pub(crate) package: String,
     /// Name of the library without the extension, as the compiler writes it.
     pub(crate) library: String,
@@ -104,6 +106,7 @@ fn guest(root: &Path, package: &Package) -> Option<Guest> {
         .find(|target| target.crate_types.iter().any(|kind| kind == "cdylib"))?;
     Some(Guest {
         name: folder.file_name()?.to_str()?.to_owned(),
+        folder: folder.to_owned(),
         package: package.name.clone(),
         library: target.name.replace('-', "_"),
         fixture,

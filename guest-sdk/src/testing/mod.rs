@@ -23,7 +23,7 @@ mod bench;
 mod samples;
 
 pub use bench::{Bench, Output};
-pub use samples::{item_json, parse_all};
+pub use samples::{Sample, item_json, parse_all, samples};
 
 use crate::item::Item;
 use crate::message::{Message, Timestamp};

@@ -5,6 +5,8 @@ use serde_json::{Map, Value, json};
 use crate::item::Item;
 use crate::message::{Message, Rejection};
 use crate::parser::Parser;
+use crate::quantity::OwnQuantity;
+use crate::time::parse_rfc3339;
 
 /// What a parser makes of `messages`, in their order.
 ///
@@ -34,6 +36,101 @@ where
         assert!(same, "the outcome for message {index} on `{}` depends on others", message.topic);
     }
     alone
+}
+
+/// A line of a parser's `samples/*.jsonl` (`docs/guides/samples.md`): a message, and what the
+/// parser is to make of it.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// Its `id`, or the number of its line.
+    pub name: String,
+    pub message: Message,
+    /// The items, or the code of the rejection.
+    pub expect: Result<Vec<Value>, String>,
+}
+
+impl Sample {
+    /// Where items differ from what is expected; `None`: nowhere. `tapline test` says it in
+    /// finer words.
+    pub fn difference<P: Parser>(&self, outcome: &Result<Vec<Item>, Rejection>) -> Option<String> {
+        let found = outcome.as_ref().map_err(|why| &why.code).map(|items| {
+            items.iter().map(|item| plain(&item_json(item), P::QUANTITIES)).collect::<Vec<_>>()
+        });
+        let expected = self
+            .expect
+            .as_ref()
+            .map(|items| items.iter().map(|item| plain(item, P::QUANTITIES)).collect::<Vec<_>>());
+        (found != expected)
+            .then(|| format!("{}:\n expected {expected:?}\n found    {found:?}", self.name))
+    }
+}
+
+/// Reads the samples of a parser.
+///
+/// # Panics
+/// If a line is no sample of a parser with default settings and a payload that is text.
+pub fn samples(lines: &str) -> Vec<Sample> {
+    let sample = |(index, line): (usize, &str)| {
+        let name = format!("line {}", index + 1);
+        let Ok(Value::Object(line)) = serde_json::from_str(line) else {
+            panic!("{name} is no sample")
+        };
+        let text = |key: &str| line.get(key).and_then(Value::as_str);
+        let topic = text("topic").unwrap_or_else(|| panic!("{name} has no `topic`"));
+        let payload = text("payload").unwrap_or_default();
+        let device = text("device").map(str::to_owned);
+        let retained = line.get("retained") == Some(&Value::Bool(true));
+        let expect = match (line.get("expect").and_then(Value::as_array), line.get("refused")) {
+            (Some(items), None) => Ok(items.clone()),
+            (None, Some(refused)) => {
+                let code = refused.get("code").unwrap_or(refused).as_str();
+                Err(code.unwrap_or_else(|| panic!("{name}: `refused` has no code")).to_owned())
+            }
+            _ => panic!("{name} has one of `expect` and `refused`"),
+        };
+        Sample {
+            name: text("id").map_or(name, str::to_owned),
+            message: Message { device, retained, ..super::message(topic, payload) },
+            expect,
+        }
+    };
+    lines.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(sample).collect()
+}
+
+/// An item such that equal ones are equal however they were written.
+fn plain(item: &Value, own: &[OwnQuantity]) -> Value {
+    let Value::Object(item) = item else { return item.clone() };
+    let is_reading = !item.contains_key("kind") && !item.contains_key("topic");
+    let mut object = Map::new();
+    for (key, value) in item {
+        let key = match key.parse::<u16>() {
+            Ok(number) => own.iter().find(|own| own.quantity.number() == number).map(|o| o.name),
+            Err(_) => None,
+        }
+        .unwrap_or(key);
+        let value = match value {
+            Value::String(text) if key == "at" => floats(&json!(parse_rfc3339(text))),
+            Value::Bool(flag) if is_reading => json!(f64::from(u8::from(*flag))),
+            Value::String(text) if key == "channel" && text.is_empty() => continue,
+            Value::Object(data) if key == "data" && data.is_empty() => continue,
+            Value::Bool(false) if key == "retain" => continue,
+            value => floats(value),
+        };
+        object.insert(key.to_owned(), value);
+    }
+    Value::Object(object)
+}
+
+/// Numbers by value.
+fn floats(value: &Value) -> Value {
+    match value {
+        Value::Number(number) => number.as_f64().map_or_else(|| value.clone(), |f| json!(f)),
+        Value::Array(list) => list.iter().map(floats).collect(),
+        Value::Object(object) => {
+            Value::Object(object.iter().map(|(key, v)| (key.clone(), floats(v))).collect())
+        }
+        other => other.clone(),
+    }
 }
 
 /// An item as JSON, to compare with samples: quantities by name, flags as 0 or 1, absent

@@ -12,6 +12,7 @@ mod devices;
 mod explain;
 mod health;
 mod history;
+mod inspect;
 mod new;
 mod record;
 mod reload;
@@ -28,6 +29,7 @@ mod support;
 mod table;
 mod tap;
 mod test;
+mod test_module;
 mod token;
 
 use std::path::PathBuf;
@@ -78,7 +80,9 @@ enum Command {
     Record(record::Args),
     /// Show what a pipeline makes of recorded messages, in virtual time
     Replay(replay::Args),
-    /// Test pipelines: replay inputs and compare with what is expected
+    /// Show what a module's file is, and whether it passes its own samples
+    Inspect(inspect::Args),
+    /// Test a module by its samples, or pipelines: compare what comes out with what is expected
     Test(test::Args),
     /// Let a pipeline that halts go on
     Resume(resume::Args),
@@ -140,6 +144,7 @@ impl Cli {
             Command::Status(args) => status::status(&args),
             Command::Record(args) => record::record(&args),
             Command::Replay(args) => replay::replay(args),
+            Command::Inspect(args) => inspect::inspect(&args),
             Command::Test(args) => test::test(&args),
             Command::Resume(args) => resume::resume(&args),
             Command::DeadLetters(args) => dead_letters::dead_letters(&args),

@@ -1,4 +1,4 @@
-//! `tapline test`: pipelines against what is expected of them.
+//! `tapline test`: pipelines against what is expected of them. Modules are beside.
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
@@ -6,13 +6,15 @@ use std::process::ExitCode;
 
 use super::FINDING;
 use super::replay::Code;
+use super::test_module;
 use crate::config::{Look, Problem, Severity, render};
 use crate::replay::cases::{Surroundings, Verdict, find};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// The site directory, with tests in pipelines/tests/PIPELINE[.CASE]
-    #[arg(default_value = ".")]
+    /// A module's project or file, or a site directory with tests in
+    /// pipelines/tests/PIPELINE[.CASE]
+    #[arg(value_name = "DIR", default_value = ".")]
     site: PathBuf,
     /// Only tests whose name contains this
     #[arg(long, value_name = "TEXT")]
@@ -25,6 +27,15 @@ pub(super) struct Args {
 }
 
 pub(super) fn test(args: &Args) -> anyhow::Result<ExitCode> {
+    if test_module::is_module(&args.site) {
+        let options = test_module::Options {
+            path: &args.site,
+            only: args.only.as_deref(),
+            accept: args.accept,
+            compiled: args.code.compiled(),
+        };
+        return test_module::test(&options);
+    }
     let look = if std::io::stderr().is_terminal() { Look::Colour } else { Look::Plain };
     let cases = match find(&args.site) {
         Ok(cases) => cases,
@@ -77,7 +88,7 @@ pub(super) fn test(args: &Args) -> anyhow::Result<ExitCode> {
 }
 
 /// A difference in its usual colours, where somebody looks at it.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     if !std::io::stdout().is_terminal() {
         return text.to_owned();
     }

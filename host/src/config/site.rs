@@ -35,6 +35,7 @@ pub struct Site {
     pub time: TimeWindow,
     pub reload: Reload,
     pub watch: Watch,
+    pub modules: Modules,
 }
 
 impl Site {
@@ -233,6 +234,19 @@ pub struct Watch {
     /// Whether the system's events count; many mounts give none, and some give too many.
     pub events: bool,
     pub rescan: Duration,
+}
+
+/// How modules are taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Modules {
+    /// Whether a module whose own samples fail is refused.
+    pub samples: bool,
+}
+
+impl Default for Modules {
+    fn default() -> Self {
+        Self { samples: true }
+    }
 }
 
 impl Default for Watch {

@@ -1,4 +1,4 @@
-//! Compiled modules, kept as files beside the store.
+//! Compiled modules, and that their own samples passed, kept as files beside the store.
 //!
 //! A file is named after everything it depends on: the module's bytes, the engine's
 //! configuration, wasmtime's version. What does not verify is compiled anew and replaced;
@@ -14,12 +14,13 @@ use std::time::{Duration, UNIX_EPOCH};
 use sha2::{Digest, Sha256};
 use wasmtime::component::Component;
 
+use super::host::Limits;
 use super::loaded::Hash;
 use crate::telemetry;
 
-/// Files kept, and their bytes together; what was not used for longest goes first. Modules
+/// Files kept (two for a module), and their bytes together; what was not used for longest goes first. Modules
 /// that are replaced all day must not fill a disk.
-const FILES: usize = 64;
+const FILES: usize = 128;
 const BYTES: u64 = 1 << 30;
 
 /// Begins every file; counts up when its layout changes.
@@ -77,6 +78,33 @@ impl Cache {
         if let Err(error) = kept {
             tracing::info!(file = %path.display(), %error, "module_cache_not_written");
         }
+    }
+
+    /// Whether the module with this hash passed its own samples under these limits.
+    pub(super) fn has_passed(&self, module: &Hash, limits: &Limits) -> bool {
+        let label = self.passed(module, limits);
+        read(&self.mark(&label)).is_some_and(|file| sound(&file, &label).is_some())
+    }
+
+    /// Remembers that it did, so that a start need not run them again.
+    pub(super) fn keep_passed(&self, module: &Hash, limits: &Limits) {
+        let label = self.passed(module, limits);
+        let path = self.mark(&label);
+        if let Err(error) = self.write(&path, &label, &[]) {
+            tracing::info!(file = %path.display(), %error, "module_cache_not_written");
+        }
+    }
+
+    /// Stands for a module, what it may use, and the version that compares.
+    fn passed(&self, module: &Hash, limits: &Limits) -> [u8; DIGEST] {
+        let Limits { memory, time, output, state } = limits;
+        let rest =
+            format!("samples {memory} {time:?} {output} {state} {}", env!("CARGO_PKG_VERSION"));
+        Sha256::new().chain_update(self.label(module)).chain_update(rest).finalize().into()
+    }
+
+    fn mark(&self, label: &[u8; DIGEST]) -> PathBuf {
+        self.folder.join(format!("{}.passed", Hash(*label)))
     }
 
     fn path(&self, module: &Hash) -> PathBuf {

@@ -51,7 +51,7 @@ impl Default for EngineOptions {
 pub struct Engine {
     pub(super) runtime: Arc<Runtime>,
     pub(super) linker: Linker<Host>,
-    pub(super) cache: Option<Cache>,
+    pub(super) cache: Option<Arc<Cache>>,
     pub(super) options: EngineOptions,
     pub(super) stats: LoadStats,
     pub(super) compilers: Compilers,
@@ -70,7 +70,7 @@ impl Engine {
         let mut linker = Linker::new(&runtime.wasmtime);
         EveryRole::add_to_linker::<_, HasSelf<Host>>(&mut linker, |host| host)
             .map_err(|error| EngineError { what: format!("{error:#}") })?;
-        let cache = cache.map(|folder| Cache::new(folder, &runtime.wasmtime));
+        let cache = cache.map(|folder| Arc::new(Cache::new(folder, &runtime.wasmtime)));
         let (stats, compilers) = (LoadStats::default(), Compilers::default());
         Ok(Self { runtime, linker, cache, options, stats, compilers })
     }

@@ -15,13 +15,14 @@ use super::engine::Engine;
 use super::error::LoadError;
 use super::instance::Instance;
 use super::loaded::{Hash, Module, Role};
+use super::samples::Carried;
 use super::sniff::what_it_is;
 
 /// The one function that a module may import.
 const ALLOWED: &str = "tapline:host/log";
 
 /// Where a module's functions are found, without the version.
-const CONTRACT: &str = "tapline:module/";
+pub(super) const CONTRACT: &str = "tapline:module/";
 const VERSION: &str = "0.1.0";
 
 /// Where the functions of a role are in the component.
@@ -99,6 +100,8 @@ impl Engine {
             size: bytes.len(),
             description,
             begins_with,
+            carried: Carried::of(bytes),
+            cache: self.cache.clone(),
         }))
     }
 
@@ -187,7 +190,7 @@ impl Engine {
 }
 
 /// A component as it is; a core module made into one.
-fn wrapped(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+pub(super) fn wrapped(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
     // Magic, then version (1, or 13 for components) and layer (0, or 1 for components).
     match bytes {
         [b'\0', b'a', b's', b'm', _, _, 1, 0, ..] => Ok(bytes.to_vec()),

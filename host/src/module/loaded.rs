@@ -7,12 +7,14 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use wasmtime::component::InstancePre;
 
+use super::cache::Cache;
 use super::description::{Description, OwnQuantity, SettingsError};
 use super::error::CallError;
 use super::host::{Host, Limits, LogContext};
 use super::instance::Instance;
 use super::load::Functions;
 use super::runtime::Runtime;
+use super::samples::Carried;
 
 /// The four things that a module can be.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -92,6 +94,8 @@ pub struct Module {
     pub(super) description: Description,
     /// Bytes of memory that an instance begins with.
     pub(super) begins_with: u64,
+    pub(super) carried: Carried,
+    pub(super) cache: Option<Arc<Cache>>,
 }
 
 /// How many times what it begins with an instance may have, where that is more than usual.

@@ -28,7 +28,9 @@ mod live;
 mod load;
 mod loaded;
 mod log;
+mod outline;
 mod runtime;
+pub mod samples;
 pub mod shipped;
 pub mod sink;
 mod sniff;
@@ -41,6 +43,7 @@ pub use error::{CallError, Clock, EngineError, LoadError};
 pub use host::{Limits, LogContext};
 pub use instance::Instance;
 pub use loaded::{Hash, Module, Role};
+pub use outline::Outline;
 pub use stats::LoadStats;
 
 #[cfg(test)]

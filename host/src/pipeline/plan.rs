@@ -16,6 +16,7 @@ use crate::config::site::Endpoint;
 use crate::config::topic::Pattern;
 use crate::config::{Config, Place, Problem, Site};
 use crate::message::DeviceId;
+use crate::module::samples::Failure;
 use crate::module::{Limits, Module, Role};
 use crate::quantity;
 
@@ -141,7 +142,7 @@ impl ValidateStage {
 
 /// What is wrong with a pipeline's modules and their settings, whatever else is wrong with it.
 pub fn check_modules(file: &Pipeline, modules: &ModuleSet) -> Vec<Problem> {
-    let mut builder = Builder { modules, problems: Vec::new() };
+    let mut builder = Builder { modules, samples: false, problems: Vec::new() };
     for validate in &file.validate {
         if let Check::Module(stage) = &validate.check {
             builder.stage(stage, Role::Validator);
@@ -170,7 +171,8 @@ impl Plan {
         config: &Config,
         modules: &ModuleSet,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
-        let mut builder = Builder { modules, problems: Vec::new() };
+        let samples = config.site.modules.samples;
+        let mut builder = Builder { modules, samples, problems: Vec::new() };
         let validators = file.validate.iter().filter_map(|v| builder.validator(v)).collect();
         let parsers: Vec<_> = file.parse.iter().filter_map(|p| builder.parser(p)).collect();
         let detectors: Vec<_> =
@@ -326,6 +328,8 @@ fn in_order(detectors: &[Detect]) -> Vec<&Detect> {
 
 struct Builder<'a> {
     modules: &'a ModuleSet,
+    /// Whether a module whose own samples fail is refused.
+    samples: bool,
     problems: Vec<Problem>,
 }
 
@@ -373,6 +377,13 @@ impl Builder<'_> {
             output: limits.output.unwrap_or(default.output),
             state: limits.state.unwrap_or(default.state),
         };
+        if self.samples
+            && let Err(failure) = module.check_samples(limits)
+        {
+            let what = format!("module `{name}` is refused: {failure}");
+            self.problem(&stage.module_place, what, Failure::REMEDY.to_owned());
+            return None;
+        }
         let settings = Arc::new(SettingsSet::new(&stage.settings.value));
         if problems.is_empty()
             && let Some(why) = Asked::new(&module, limits, &stage.name).refusal(&settings)

@@ -10,11 +10,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::file::{
-    AccessTokenFile, EndpointFile, HttpFile, LogFile, LogFormatText, ReloadFile, ReloadText,
-    SiteFile, StoreFile, TimeFile,
+    AccessTokenFile, EndpointFile, HttpFile, LogFile, LogFormatText, ModulesFile, ReloadFile,
+    ReloadText, SiteFile, StoreFile, TimeFile,
 };
 use super::{
-    AccessToken, Endpoint, History, Http, Log, LogFormat, Reload, Site, Store, TimeWindow, Watch,
+    AccessToken, Endpoint, History, Http, Log, LogFormat, Modules, Reload, Site, Store, TimeWindow,
+    Watch,
 };
 use crate::config::document::Format;
 use crate::config::environment::{self, Env, Environment, check_http_url, check_log_level};
@@ -121,6 +122,7 @@ impl Build<'_> {
             time: self.time(),
             reload: self.reload(),
             watch: self.watch(),
+            modules: self.modules(),
             name,
         }
     }
@@ -340,6 +342,12 @@ impl Build<'_> {
             events: file.events.unwrap_or(otherwise.events),
             rescan: rescan.unwrap_or(otherwise.rescan),
         }
+    }
+
+    fn modules(&mut self) -> Modules {
+        let file: ModulesFile = self.reader.read("/modules").unwrap_or_default();
+        let otherwise = Modules::default();
+        Modules { samples: file.samples.unwrap_or(otherwise.samples) }
     }
 
     /// A path relative to the site directory.

@@ -36,6 +36,8 @@ pub(super) struct SiteFile {
     pub(super) time: TimeFile,
     /// How changed files take effect.
     pub(super) reload: ReloadFile,
+    /// How modules are taken up.
+    pub(super) modules: ModulesFile,
 }
 
 /// An MQTT broker.
@@ -267,4 +269,12 @@ pub(super) struct ReloadFile {
 pub(super) enum ReloadText {
     Auto,
     Confirm,
+}
+
+/// How modules are taken up.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ModulesFile {
+    /// Refuse a module whose own samples fail; default true.
+    pub(super) samples: Option<bool>,
 }

@@ -53,13 +53,13 @@ fn takes_no_file_of_another_module_for_this_one() {
 #[test]
 fn keeps_a_bounded_number_of_files() {
     let folder = tempfile::tempdir().unwrap();
-    for number in 0..70 {
+    for number in 0..140 {
         let leftover = fs::File::create(folder.path().join(format!("{number}.compiled"))).unwrap();
         leftover.set_modified(std::time::UNIX_EPOCH).unwrap();
     }
     load(folder.path());
     let files: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|f| f.unwrap()).collect();
-    assert_eq!(files.len(), 64);
+    assert_eq!(files.len(), 128);
     assert!(files.iter().any(|file| file.metadata().unwrap().len() > 0));
 }
 
