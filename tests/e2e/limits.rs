@@ -139,13 +139,20 @@ async fn a_full_store_is_said_withholds_and_goes_on_by_itself_when_odoo_takes_wh
     }
 }
 
+const MIRROR: &str = "
+[[sink]]
+name    = \"mirror\"
+publish = { broker = \"main\", topic = \"mirror/{device}/{kind}\", payload = \"{data.state}\" }
+take    = [\"event:session_*\"]
+";
+
 fn remembers(setup: Setup) -> Setup {
     let hostile = std::fs::read(fixtures().join("hostile.wasm")).expect("it was built");
     let site = "format = 1\n[reload]\nrescan = \"1s\"\n[store]\nmin_free = \"1 MiB\"\n\
                 history = { keep = \"30d\", max_size = \"1 MiB\" }\n";
     setup
         .site("tapline.toml", site)
-        .site("pipelines/workshop.toml", &copy_of_shipped("workshop"))
+        .site("pipelines/workshop.toml", &(copy_of_shipped("workshop") + MIRROR))
         .site("pipelines/commands.toml", COMMANDS)
         .site_bytes("modules/hostile.wasm", hostile)
 }
@@ -193,22 +200,36 @@ async fn the_history_is_found_by_device_time_and_direction() {
         entry.and_then(|entry| entry["at"].as_str()).expect("a time").to_owned()
     };
     let (until, from) = (time(first.first()), time(came.last()));
-    let later = history(&bench.tapline, &format!("from={from}")).await;
+    let later = history(&bench.tapline, &format!("direction=received&from={from}")).await;
     assert!(later.iter().all(|e| !e["topic"].to_string().contains("press")), "{later:?}");
     assert_eq!(later.len(), COURSE.len());
-    let before = history(&bench.tapline, &format!("until={until}")).await;
+    let before = history(&bench.tapline, &format!("direction=received&until={until}")).await;
     assert!(before.iter().all(|e| e["topic"].to_string().contains("press")), "{before:?}");
     assert_eq!(before.len(), COURSE.len());
     assert!(history(&bench.tapline, "device=drill").await.is_empty());
 
-    let shown = lines(&bench.tapline, &["history", "--device", "saw", "--json"]).await;
-    assert_eq!(shown, history(&bench.tapline, "device=saw").await);
+    let of_saw = ["history", "--device", "saw", "--direction", "received", "--json"];
+    assert_eq!(lines(&bench.tapline, &of_saw).await, came);
     let few = lines(&bench.tapline, &["history", "--limit", "3", "--json"]).await;
     assert_eq!(few.len(), 3);
     let table = bench.tapline.output(&["history", "--device", "press", "--from", "1h"]).await;
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(table.starts_with("ID") && table.matches("hall/press").count() >= 6, "{table}");
     assert!(!table.contains("hall/saw"), "{table}");
+
+    // What sinks make of events, too.
+    let mirrored = until_history(&bench.tapline, "topic=mirror/%23&device=press", 2).await;
+    until_history(&bench.tapline, "topic=mirror/%23&device=saw", 2).await;
+    let kinds = mirrored.iter().map(|entry| (entry["topic"].clone(), entry["payload"].clone()));
+    let kinds: Vec<_> = kinds.collect();
+    assert_eq!(
+        kinds,
+        [
+            ("mirror/press/session_stopped".into(), "idle".into()),
+            ("mirror/press/session_started".into(), "working".into())
+        ]
+    );
+    assert!(mirrored.iter().all(|entry| entry["message_id"].is_string()), "{mirrored:?}");
 
     // What was sent names the message that it follows from.
     bench.devices.send("orders/lathe", "publish lamps/7").await;

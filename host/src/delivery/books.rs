@@ -12,10 +12,10 @@ use super::refusals::{Refusals, Refused};
 use super::run::{Ledger, Settled, Stop};
 use super::status::Board;
 use super::verdict::Judged;
-use crate::message::{Rejection, Timestamp};
+use crate::message::{Publication, Rejection, Timestamp};
 use crate::store::{
-    Commit, DeadDelivery, DeadLetter, Fate, ModuleTag, NewDelivery, RowId, Settlement, SinkId,
-    Store, Unreadable, Waiting,
+    Block, Commit, DeadDelivery, DeadLetter, Direction, Fate, ModuleTag, NewDelivery, Record,
+    RowId, Settlement, SinkId, Store, Unreadable, Waiting,
 };
 use crate::telemetry::failpoint;
 
@@ -42,6 +42,9 @@ pub(super) struct Page<'a> {
     pub(super) again: HashMap<usize, Again>,
     /// Something was accepted.
     pub(super) accepted: bool,
+    /// What was made of rows that are no publications, and for which broker, where that goes
+    /// into the history.
+    pub(super) composed: HashMap<usize, (Arc<str>, Publication)>,
 }
 
 /// How a delivery is to be sent again.
@@ -121,10 +124,13 @@ impl Books {
         settle: Vec<Settlement>,
         follow: Vec<NewDelivery>,
     ) -> Result<(), Stop> {
-        if settle.is_empty() && follow.is_empty() {
+        self.commit(Commit { settle, outbox: follow, ..Commit::default() }).await
+    }
+
+    async fn commit(&self, commit: Commit) -> Result<(), Stop> {
+        if commit.settle.is_empty() && commit.outbox.is_empty() {
             return Ok(());
         }
-        let commit = Commit { settle, outbox: follow, ..Commit::default() };
         match self.store.submit_async(commit).await {
             Ok(_) => {
                 failpoint::pass("delivery-marked");
@@ -216,6 +222,34 @@ impl Page<'_> {
         }
     }
 
+    /// What was composed and has been confirmed. Rows that are publications are added by the
+    /// store, which has them.
+    fn history(&self, settled: &[Settled]) -> Vec<Block> {
+        let at = self.books.now();
+        let records = settled.iter().filter_map(|settled| {
+            let Judged::Delivered { .. } = settled.judged else { return None };
+            let (broker, publication) = self.composed.get(&settled.index)?;
+            let delivery = &self.rows[settled.index].delivery;
+            Some(Record {
+                direction: Direction::Sent,
+                at,
+                broker,
+                pipeline: &delivery.sink.pipeline,
+                subscription: None,
+                topic: &publication.topic,
+                device: delivery.device.as_ref(),
+                payload: &publication.payload,
+                qos: publication.qos,
+                retain: publication.retain,
+                properties: &publication.properties,
+                message: delivery.message.as_ref(),
+                delivery: Some(delivery.id),
+                fate: "confirmed",
+            })
+        });
+        Block::pack(&records.collect::<Vec<_>>())
+    }
+
     fn note(&self, error: &str) {
         self.books.board.edit(|status| {
             status.retries += 1;
@@ -226,6 +260,7 @@ impl Page<'_> {
 
 impl Ledger for Page<'_> {
     async fn enter(&mut self, settled: Vec<Settled>, follow: Vec<NewDelivery>) -> Result<(), Stop> {
+        let history = self.history(&settled);
         let mut settle = Vec::with_capacity(settled.len());
         let mut too_many = None;
         for settled in settled {
@@ -239,7 +274,7 @@ impl Ledger for Page<'_> {
                 Entry::Left => {}
             }
         }
-        self.books.write(settle, follow).await?;
+        self.books.commit(Commit { settle, outbox: follow, history, ..Commit::default() }).await?;
         match too_many {
             Some(reason) => Err(Stop::Pause(reason)),
             None => Ok(()),

@@ -1,5 +1,7 @@
 //! What a sink publishes of an item: topic and payload by template, or the item as JSON.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use crate::config::template::{Place, Template};
@@ -10,6 +12,8 @@ use crate::quantity;
 /// How a publication is made of a delivery.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Form {
+    /// Where it goes.
+    pub broker: Arc<str>,
     pub topic: Template,
     /// `None`: the item as JSON, a message as it came.
     pub payload: Option<Template>,
@@ -191,6 +195,7 @@ mod tests {
 
     fn form(topic: &str, payload: Option<&str>) -> Form {
         Form {
+            broker: "main".into(),
             topic: Template::parse_topic(topic).unwrap(),
             payload: payload.map(|text| Template::parse(text).unwrap()),
             qos: 1,

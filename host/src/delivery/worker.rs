@@ -297,6 +297,7 @@ impl Worker {
             through: HashSet::new(),
             again: Default::default(),
             accepted: false,
+            composed: Default::default(),
         };
         let surroundings = self.surroundings.borrow().clone();
         let mut stop = self.stop.clone();
@@ -310,7 +311,10 @@ impl Worker {
                 Channel::Publish(publisher, form) => {
                     let form = form.clone();
                     let compose = |row: &Waiting| match &form {
-                        Some(form) => form.compose(&surroundings.describe(row)),
+                        Some(form) => {
+                            let made = form.compose(&surroundings.describe(row))?;
+                            Ok((form.broker.clone(), made))
+                        }
                         None => {
                             let why = "only publications can be published";
                             Err(Rejection::new("not-a-publication", why))
@@ -417,18 +421,24 @@ impl Worker {
 /// Publishes a batch at once: its keys differ, so there is no order between them.
 async fn publish(
     publisher: &Arc<dyn Publisher>,
-    compose: &(dyn Fn(&Waiting) -> Result<Publication, Rejection> + Sync),
+    compose: &(dyn Fn(&Waiting) -> Result<(Arc<str>, Publication), Rejection> + Sync),
     rows: &[Waiting],
     page: &mut Page<'_>,
 ) -> Result<(), Stop> {
     let now = page.books.now();
+    let keeps_history = page.books.store.keeps_history();
     let mut publishing = JoinSet::new();
     let mut settled = Vec::new();
     for (index, row) in rows.iter().enumerate() {
         let publication = match &row.delivery.content {
             Content::Item(Item::Publication(publication)) => publication.clone(),
             _ => match compose(row) {
-                Ok(publication) => publication,
+                Ok((broker, publication)) => {
+                    if keeps_history {
+                        page.composed.insert(index, (broker, publication.clone()));
+                    }
+                    publication
+                }
                 Err(why) => {
                     settled.push(Settled { index, judged: Judged::Refused(why), answer: None });
                     continue;

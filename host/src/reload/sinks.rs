@@ -74,6 +74,7 @@ impl Publishers {
     fn of_publisher(&self, pipeline: &Arc<str>, stage: &PublishStage) -> SinkPlan {
         let publisher = &stage.publisher;
         let form = Form {
+            broker: publisher.broker.clone(),
             topic: publisher.topic.clone(),
             payload: publisher.payload.clone(),
             qos: publisher.qos,
