@@ -27,10 +27,13 @@ export default class MyModule extends Parser {
   parse(message) {
     // What is no such JSON is refused with line and column, and kept as a dead letter.
     const { power, voltage, energy_kwh, on } = message.json(Payload);
-    // Units are in the names; `.tapline/wit/quantities.toml` lists all quantities.
-    const reading = new Reading().voltage_v(voltage).output_on(on);
-    if (power !== undefined) reading.power_w(power * this.settings.ratio);
-    if (energy_kwh !== undefined) reading.energy_wh(energy_kwh * 1000);
+    // Units are in the names; `.tapline/wit/quantities.toml` lists all quantities. What is
+    // undefined makes NaN, which is left out like everything that is no number.
+    const reading = new Reading()
+      .power_w(power * this.settings.ratio)
+      .voltage_v(voltage)
+      .energy_wh(energy_kwh * 1000)
+      .output_on(on);
     return reading.isEmpty ? [] : [reading]; // nothing of interest
   }
 }

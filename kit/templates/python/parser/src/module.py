@@ -29,10 +29,13 @@ class MyModule(Parser):
     def parse(self, message: Message) -> list[Item]:
         # What is no such JSON is refused with line and column, and kept as a dead letter.
         payload = message.json(Payload)
+        power, energy = payload.power, payload.energy_kwh
         # Units are in the names; `.tapline/wit/quantities.toml` lists all quantities.
-        reading = Reading().voltage_v(payload.voltage).output_on(payload.on)
-        if payload.power is not None:
-            reading.power_w(payload.power * self.settings.ratio)
-        if payload.energy_kwh is not None:
-            reading.energy_wh(payload.energy_kwh * 1000)
+        reading = (
+            Reading()
+            .power_w(None if power is None else power * self.settings.ratio)
+            .voltage_v(payload.voltage)
+            .energy_wh(None if energy is None else energy * 1000)
+            .output_on(payload.on)
+        )
         return [] if reading.is_empty() else [reading]  # nothing of interest
