@@ -10,7 +10,7 @@ use tapline_tests::{Setup, project};
 const TOKEN: &str = "t0ken-with-all-rights";
 
 /// Method, path as the router names it, and the one role that it needs; `None`: nobody is asked.
-const ROUTES: [(&str, &str, Option<&str>); 27] = [
+const ROUTES: [(&str, &str, Option<&str>); 29] = [
     ("GET", "/health", None),
     ("GET", "/metrics", Some("read")),
     ("GET", "/config", Some("read")),
@@ -37,11 +37,15 @@ const ROUTES: [(&str, &str, Option<&str>); 27] = [
     ("POST", "/api/v1/dead-letters/discard", Some("operate")),
     ("GET", "/api/v1/pipelines/{name}/tap", Some("operate")),
     ("GET", "/api/v1/pipelines/{name}/record", Some("operate")),
+    ("GET", "/api/v1/shadow", Some("read")),
+    ("POST", "/api/v1/shadow/{pipeline}/{stage}/drop", Some("operate")),
     ("POST", "/api/v1/sinks/{pipeline}/{sink}/resume", Some("operate")),
 ];
 /// Longer than a line of the table above likes.
-const RESUME: (&str, &str, Option<&str>) =
-    ("POST", "/api/v1/pipelines/{pipeline}/resume", Some("operate"));
+const LONG: [(&str, &str, Option<&str>); 2] = [
+    ("POST", "/api/v1/pipelines/{pipeline}/resume", Some("operate")),
+    ("POST", "/api/v1/shadow/{pipeline}/{stage}/promote", Some("operate")),
+];
 
 const ROLES: [&str; 3] = ["read", "config", "operate"];
 
@@ -73,7 +77,7 @@ async fn every_route_lets_through_its_role_and_nobody_else() {
     }
     let setup = Setup::new().env("BRIDGE_API_TOKEN", TOKEN).site("tapline.toml", &site);
     let tapline = setup.start().await;
-    for (number, (method, path, role)) in ROUTES.into_iter().chain([RESUME]).enumerate() {
+    for (number, (method, path, role)) in ROUTES.into_iter().chain(LONG).enumerate() {
         let client = client(u8::try_from(number + 1).expect("few routes"));
         let ask = async |method: &str, token: Option<&str>| {
             let method = Method::from_bytes(method.as_bytes()).expect("a method");
@@ -122,7 +126,7 @@ async fn every_route_lets_through_its_role_and_nobody_else() {
 fn the_table_of_routes_names_every_route_there_is() {
     let mut there = BTreeSet::new();
     routes_below(&project().join("host/src/api"), &mut there);
-    let table = ROUTES.into_iter().chain([RESUME]);
+    let table = ROUTES.into_iter().chain(LONG);
     let named: BTreeSet<_> =
         table.map(|(method, path, _)| (method.to_owned(), path.to_owned())).collect();
     let missing: Vec<_> = there.difference(&named).collect();

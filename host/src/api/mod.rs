@@ -18,6 +18,7 @@ mod reload;
 mod resume;
 mod routes;
 mod serve;
+mod shadow;
 mod status;
 mod stream;
 mod tap;

@@ -31,6 +31,7 @@ pub(super) fn router(tapline: Arc<Tapline>, http: &Http) -> Router {
         .merge(super::metrics::routes())
         .merge(super::record::routes())
         .merge(super::resume::routes())
+        .merge(super::shadow::routes())
         .merge(super::status::routes())
         .merge(super::tap::routes())
         .layer(middleware::from_fn_with_state(gate, access::check))

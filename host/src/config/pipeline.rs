@@ -13,6 +13,7 @@ use super::template::Template;
 use super::topic::Pattern;
 
 mod build;
+mod edit;
 mod file;
 mod loops;
 mod publisher;
@@ -22,6 +23,7 @@ mod take;
 
 pub(super) use build::SHAPE;
 pub use build::{Context, Loaded, draft, load};
+pub use edit::{EditError, ShadowEdit, edit_shadow};
 pub(super) use loops::circles;
 pub(super) use take::check as check_take;
 
@@ -128,6 +130,16 @@ pub struct Stage {
     pub settings: Settings,
     pub limits: Limits,
     pub on_reject: OnReject,
+    /// The version that is compared with it.
+    pub shadow: Option<Shadow>,
+}
+
+/// Another version of a stage's module, which runs beside it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shadow {
+    /// Name of the module; its file is `modules/<module>.wasm`.
+    pub module: Arc<str>,
+    pub place: Place,
 }
 
 /// A stage's settings, `@name` topics filled in; the host substitutes nothing else.

@@ -15,6 +15,11 @@ use super::formats;
 #[serde(transparent)]
 pub(super) struct Name(pub(super) String);
 
+/// The file of a module below `modules/`: `"shelly-next.wasm"`. A bare name means the same.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct ModuleFile(pub(super) String);
+
 /// A duration with its unit: `"20s"`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(transparent)]
@@ -41,6 +46,16 @@ pub(super) const DURATION_REMEDY: &str =
     "write a number and a unit in quotes: \"500ms\", \"20s\", \"5m\", \"2h\" or \"30d\"";
 pub(super) const SIZE_REMEDY: &str =
     "write a number and a unit in quotes: \"4 KiB\", \"64 MiB\" or \"8 GiB\"";
+
+const MODULE_FILE_REMEDY: &str =
+    "write the name of a file of modules/, such as \"shelly-next.wasm\"";
+
+impl ModuleFile {
+    /// The module's name: its file's without the ending.
+    pub(super) fn name(&self) -> &str {
+        self.0.strip_suffix(".wasm").unwrap_or(&self.0)
+    }
+}
 
 impl DurationText {
     pub(super) fn parse(&self) -> Option<Duration> {
@@ -77,6 +92,23 @@ impl JsonSchema for Name {
             "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*$",
             "maxLength": 64,
             "x-remedy": NAME_REMEDY,
+        })
+    }
+}
+
+impl JsonSchema for ModuleFile {
+    fn schema_name() -> Cow<'static, str> {
+        "module file".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "title": "module file",
+            "pattern": "^[A-Za-z0-9][A-Za-z0-9_-]*([.]wasm)?$",
+            "maxLength": 69,
+            "examples": ["shelly-next.wasm"],
+            "x-remedy": MODULE_FILE_REMEDY,
         })
     }
 }

@@ -97,6 +97,7 @@ impl Activity {
                 return false;
             };
             flow.retain_stages(&|stage| plan.stage_names().any(|name| **name == *stage));
+            flow.retain_shadows(&|stage| plan.shadows().any(|(s, _)| *s.name == *stage));
             true
         });
     }

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::directory::Bound;
-use super::plan::{DetectStage, ModuleStage, Plan};
+use super::plan::{DetectStage, ModuleStage, Plan, ShadowStage};
 use crate::message::DeviceId;
 
 /// Which keys have to be told of a new plan.
@@ -61,6 +61,17 @@ fn same_stage(one: &ModuleStage, other: &ModuleStage) -> bool {
         && one.limits == other.limits
         && one.on_reject == other.on_reject
         && one.settings.hash == other.settings.hash
+        && same_shadow(one.shadow.as_deref(), other.shadow.as_deref())
+}
+
+fn same_shadow(one: Option<&ShadowStage>, other: Option<&ShadowStage>) -> bool {
+    match (one, other) {
+        (Some(one), Some(other)) => {
+            one.module == other.module && one.stage.module.hash() == other.stage.module.hash()
+        }
+        (None, None) => true,
+        _ => false,
+    }
 }
 
 /// What decides whose a key is and with which settings it steps.

@@ -8,6 +8,7 @@ use super::ingest::Job;
 use super::inputs::carries;
 use super::item::{Emitted, Identity, Routed};
 use super::plan::Plan;
+use super::shadow::Shadowed;
 use super::worker::Worker;
 use crate::config::pipeline::OnReject;
 use crate::message::{Content, DeviceId, Item, Message, Origin, Publication, Rejection, Timestamp};
@@ -51,6 +52,8 @@ pub struct Effects {
     pub passed: Vec<(Arc<str>, String)>,
     pub late: u64,
     pub unclaimed: u64,
+    /// What shadows are to be compared on, where the pipeline runs live.
+    pub(super) shadowed: Vec<Shadowed>,
     pub(super) sequence: usize,
     pub(super) kept: BTreeMap<usize, bool>,
 }

@@ -11,7 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::effects::{Effects, Fate};
+use super::plan::ShadowStage;
 use super::probation::Probation;
+use super::shadow::ShadowTally;
 use super::stage_stats::StageStats;
 use crate::message::{Message, Timestamp};
 use crate::telemetry::metrics::Histogram;
@@ -59,6 +61,8 @@ impl Counts {
 pub struct Flow {
     counts: Mutex<Counts>,
     stages: Mutex<BTreeMap<Arc<str>, Arc<StageStats>>>,
+    /// Of stages that have one.
+    shadows: Mutex<BTreeMap<Arc<str>, Arc<ShadowTally>>>,
     /// Where failures of modules are counted.
     probation: Arc<Probation>,
     pub batch_messages: Histogram,
@@ -72,6 +76,7 @@ impl Default for Flow {
         Self {
             counts: Mutex::default(),
             stages: Mutex::default(),
+            shadows: Mutex::default(),
             probation: Arc::default(),
             batch_messages: Histogram::of_sizes(),
             batch_time: Histogram::of_work(),
@@ -127,6 +132,25 @@ impl Flow {
     /// Calls of modules that cost an instance, of all stages that are there.
     pub(super) fn failed_calls(&self) -> u64 {
         self.stages().values().map(|stats| stats.failures().values().sum::<u64>()).sum()
+    }
+
+    /// The numbers of a stage's shadow, anew for another version.
+    pub fn shadow(&self, stage: &Arc<str>, shadow: &ShadowStage) -> Arc<ShadowTally> {
+        let mut shadows = self.shadows.lock().unwrap_or_else(PoisonError::into_inner);
+        match shadows.get(stage) {
+            Some(tally) if tally.is_of(shadow) => tally.clone(),
+            _ => {
+                let tally = Arc::new(ShadowTally::new(shadow));
+                shadows.insert(stage.clone(), tally.clone());
+                tally
+            }
+        }
+    }
+
+    /// Forgets the numbers of shadows that are gone.
+    pub(super) fn retain_shadows(&self, there: &dyn Fn(&str) -> bool) {
+        let mut shadows = self.shadows.lock().unwrap_or_else(PoisonError::into_inner);
+        shadows.retain(|stage, _| there(stage));
     }
 
     /// Forgets stages that are gone.

@@ -26,6 +26,7 @@ mod plan;
 mod probation;
 mod runner;
 mod settings;
+mod shadow;
 mod shard;
 mod sights;
 mod stage_stats;
@@ -47,11 +48,12 @@ pub use letters::{Redo, Redone};
 pub use line::{Clock, write_item, write_message, write_rejection};
 pub use migrate::{Unmigrated, migrated};
 pub use plan::{
-    DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, PublishStage, SinkStage, ValidateCheck,
-    check_modules,
+    DetectStage, ModuleSet, ModuleStage, ParseStage, Plan, PublishStage, ShadowStage, SinkStage,
+    ValidateCheck, check_modules,
 };
 pub use probation::{FAILURES, Failing, Probation};
 pub use settings::SettingsSet;
+pub use shadow::{Difference, Outcome, ShadowCounts, ShadowTally};
 pub use shard::{Halted, Observed, Observer, Outlet, Resume, Shard, StartError, Turn};
 pub use sights::{Session, Sight, Sights, Told, Trouble, UnknownTopic};
 pub use stage_stats::{LastError, StageStats};

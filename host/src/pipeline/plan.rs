@@ -9,15 +9,15 @@ use std::sync::Arc;
 use super::directory::Directory;
 use super::settings::{Asked, SettingsSet};
 use crate::config::pipeline::{
-    Batch, Check, Detect, KeyPart, OnReject, Pipeline, Publisher, Sink, Stage, StageTime, Take,
-    UnknownDevices,
+    Batch, Check, Detect, KeyPart, OnReject, Pipeline, Publisher, Shadow, Sink, Stage, StageTime,
+    Take, UnknownDevices,
 };
 use crate::config::site::Endpoint;
 use crate::config::topic::Pattern;
 use crate::config::{Config, Place, Problem, Site};
 use crate::message::DeviceId;
 use crate::module::samples::Failure;
-use crate::module::{Limits, Module, Role};
+use crate::module::{Hash, Limits, Module, Role};
 use crate::quantity;
 
 /// The modules at hand, by name; the text says why one could not be loaded.
@@ -48,6 +48,19 @@ pub struct ModuleStage {
     pub on_reject: OnReject,
     /// As written in the file, for devices that override nothing.
     pub settings: Arc<SettingsSet>,
+    /// Another version of it, to be compared.
+    pub shadow: Option<Arc<ShadowStage>>,
+}
+
+/// Another version of a stage's module, which runs beside it.
+#[derive(Debug)]
+pub struct ShadowStage {
+    /// Named for logs; the same limits and settings.
+    pub stage: ModuleStage,
+    /// The name of its module: of the file in `modules/`, without its ending.
+    pub module: Arc<str>,
+    /// The version that it is compared with.
+    pub live: Hash,
 }
 
 #[derive(Debug)]
@@ -142,7 +155,7 @@ impl ValidateStage {
 
 /// What is wrong with a pipeline's modules and their settings, whatever else is wrong with it.
 pub fn check_modules(file: &Pipeline, modules: &ModuleSet) -> Vec<Problem> {
-    let mut builder = Builder { modules, samples: false, problems: Vec::new() };
+    let mut builder = Builder { modules, samples: false, problems: Vec::new(), unfit: Vec::new() };
     for validate in &file.validate {
         if let Check::Module(stage) = &validate.check {
             builder.stage(stage, Role::Validator);
@@ -157,12 +170,13 @@ pub fn check_modules(file: &Pipeline, modules: &ModuleSet) -> Vec<Problem> {
     for sink in &file.sinks {
         builder.stage(&sink.stage, Role::Sink);
     }
+    builder.problems.extend(builder.unfit);
     builder.problems
 }
 
 impl Plan {
     /// Resolves `file` against modules, site and devices. A device that does not fit is left
-    /// out and named beside the plan: it stops no other.
+    /// out and named beside the plan: it stops no other. Likewise a shadow.
     ///
     /// # Errors
     /// Everything that is wrong with the pipeline, each with place and remedy.
@@ -172,7 +186,7 @@ impl Plan {
         modules: &ModuleSet,
     ) -> Result<(Self, Vec<Problem>), Vec<Problem>> {
         let samples = config.site.modules.samples;
-        let mut builder = Builder { modules, samples, problems: Vec::new() };
+        let mut builder = Builder { modules, samples, problems: Vec::new(), unfit: Vec::new() };
         let validators = file.validate.iter().filter_map(|v| builder.validator(v)).collect();
         let parsers: Vec<_> = file.parse.iter().filter_map(|p| builder.parser(p)).collect();
         let detectors: Vec<_> =
@@ -198,10 +212,10 @@ impl Plan {
             }
         }
         if !builder.problems.is_empty() {
-            return Err(builder.problems);
+            return Err([builder.problems, builder.unfit].concat());
         }
         // Devices are checked against the stages' schemas, so only once the stages stand.
-        let mut unfit = Vec::new();
+        let mut unfit = builder.unfit;
         let directory = Directory::build(file, &config.devices, &parsers, &detectors, &mut unfit);
         let publishers: Vec<_> = file.publishers.iter().map(publish_stage).collect();
         let reads_messages = detectors.iter().any(|d| d.takes_messages)
@@ -230,6 +244,12 @@ impl Plan {
             .chain(self.parsers.iter().map(|p| &p.stage))
             .chain(self.detectors.iter().map(|d| &d.stage))
             .collect()
+    }
+
+    /// Stages that have a shadow, each with it.
+    pub fn shadows(&self) -> impl Iterator<Item = (&ModuleStage, &Arc<ShadowStage>)> {
+        let stages = self.module_stages().into_iter();
+        stages.filter_map(|stage| Some((stage, stage.shadow.as_ref()?)))
     }
 
     /// The names of all stages, in the order in which a message meets them.
@@ -326,11 +346,25 @@ fn in_order(detectors: &[Detect]) -> Vec<&Detect> {
     placed
 }
 
+/// As the stage says, and where it says nothing, as is usual for such a module.
+fn limits(stage: &Stage, module: &Module) -> Limits {
+    let written = &stage.limits;
+    let default = module.usual_limits();
+    Limits {
+        memory: written.memory.unwrap_or(default.memory),
+        time: written.time.unwrap_or(default.time),
+        output: written.output.unwrap_or(default.output),
+        state: written.state.unwrap_or(default.state),
+    }
+}
+
 struct Builder<'a> {
     modules: &'a ModuleSet,
     /// Whether a module whose own samples fail is refused.
     samples: bool,
     problems: Vec<Problem>,
+    /// What is wrong with shadows, which stops nothing else.
+    unfit: Vec<Problem>,
 }
 
 impl Builder<'_> {
@@ -339,48 +373,18 @@ impl Builder<'_> {
     }
 
     fn stage(&mut self, stage: &Stage, role: Role) -> Option<ModuleStage> {
-        let name = &stage.module;
-        let module = match self.modules.get(name) {
-            Some(Ok(module)) => module.clone(),
-            Some(Err(why)) => {
-                self.problem(
-                    &stage.module_place,
-                    format!("module `{name}` cannot be loaded: {why}"),
-                    format!("replace modules/{name}.wasm"),
-                );
-                return None;
-            }
-            // What is no name has been refused as such.
-            None if name.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)) => {
-                return None;
-            }
-            None => {
-                let known: Vec<_> = self.modules.keys().map(|k| &**k).collect();
-                self.problems.push(stage.missing_module(&known));
-                return None;
-            }
-        };
-        if module.role() != role {
-            self.problem(
-                &stage.module_place,
-                format!("module `{name}` is a {}, not a {role}", module.role()),
-                format!("name a {role} here, or move the stage to [[{}]]", module.role().table()),
-            );
+        let module = self.module(&stage.module, &stage.module_place, role)?;
+        let Some(module) = module else {
+            let known: Vec<_> = self.modules.keys().map(|k| &**k).collect();
+            self.problems.push(stage.missing_module(&known));
             return None;
-        }
-        let mut problems = stage.settings.check_against(module.settings_schema());
-        let limits = &stage.limits;
-        let default = module.usual_limits();
-        let limits = Limits {
-            memory: limits.memory.unwrap_or(default.memory),
-            time: limits.time.unwrap_or(default.time),
-            output: limits.output.unwrap_or(default.output),
-            state: limits.state.unwrap_or(default.state),
         };
+        let mut problems = stage.settings.check_against(module.settings_schema());
+        let limits = limits(stage, &module);
         if self.samples
             && let Err(failure) = module.check_samples(limits)
         {
-            let what = format!("module `{name}` is refused: {failure}");
+            let what = format!("module `{}` is refused: {failure}", stage.module);
             self.problem(&stage.module_place, what, Failure::REMEDY.to_owned());
             return None;
         }
@@ -392,12 +396,121 @@ impl Builder<'_> {
             problems.push(Problem::at(place, why, "correct the settings"));
         }
         self.problems.extend(problems);
-        Some(ModuleStage {
+        let mut built = ModuleStage {
             name: stage.name.clone(),
             module,
             limits,
             on_reject: stage.on_reject,
             settings,
+            shadow: None,
+        };
+        if let Some(shadow) = &stage.shadow {
+            built.shadow = self.shadow(stage, shadow, &built).map(Arc::new);
+        }
+        Some(built)
+    }
+
+    /// The module of this name, if there is one; `None`: something else is wrong, and said.
+    fn module(
+        &mut self,
+        name: &Arc<str>,
+        place: &Place,
+        role: Role,
+    ) -> Option<Option<Arc<Module>>> {
+        let module = match self.modules.get(name) {
+            Some(Ok(module)) => module.clone(),
+            Some(Err(why)) => {
+                self.problem(
+                    place,
+                    format!("module `{name}` cannot be loaded: {why}"),
+                    format!("replace modules/{name}.wasm"),
+                );
+                return None;
+            }
+            // What is no name has been refused as such.
+            None if name.contains(|c: char| !c.is_ascii_alphanumeric() && !"-_".contains(c)) => {
+                return None;
+            }
+            None => return Some(None),
+        };
+        if module.role() != role {
+            self.problem(
+                place,
+                format!("module `{name}` is a {}, not a {role}", module.role()),
+                format!("name a {role} here, or move the stage to [[{}]]", module.role().table()),
+            );
+            return None;
+        }
+        Some(Some(module))
+    }
+
+    /// A stage's shadow, if it can take the stage's place; else it is said why not.
+    fn shadow(
+        &mut self,
+        stage: &Stage,
+        shadow: &Shadow,
+        live: &ModuleStage,
+    ) -> Option<ShadowStage> {
+        let role = live.module.role();
+        if let Some(Ok(other)) = self.modules.get(&shadow.module)
+            && other.role() != role
+        {
+            let (name, is) = (&shadow.module, other.role());
+            self.unfit.push(Problem::at(
+                shadow.place.clone(),
+                format!("the shadow cannot run: module `{name}` is a {is}, not a {role}"),
+                "name another version of the stage's module",
+            ));
+            return None;
+        }
+        let before = std::mem::take(&mut self.problems);
+        let module = self.module(&shadow.module, &shadow.place, role);
+        let found = std::mem::replace(&mut self.problems, before);
+        self.unfit.extend(found.into_iter().map(|problem| Problem {
+            what: format!("the shadow cannot run: {}", problem.what),
+            ..problem
+        }));
+        let Some(module) = module? else {
+            let name = &shadow.module;
+            self.unfit.push(Problem::at(
+                shadow.place.clone(),
+                format!("the shadow cannot run: there is no modules/{name}.wasm"),
+                "put it there, or remove `shadow`",
+            ));
+            return None;
+        };
+        let name: Arc<str> = format!("{}.shadow", stage.name).into();
+        let limits = limits(stage, &module);
+        if self.samples
+            && let Err(failure) = module.check_samples(limits)
+        {
+            let what = format!("the shadow is refused: {failure}");
+            self.unfit.push(Problem::at(shadow.place.clone(), what, Failure::REMEDY));
+            return None;
+        }
+        let wrong = stage.settings.check_against(module.settings_schema());
+        let why = wrong.first().map(|wrong| format!("`{}`: {}", wrong.pointer(), wrong.what));
+        let why = why.or_else(|| Asked::new(&module, limits, &name).refusal(&live.settings));
+        if let Some(why) = why {
+            self.unfit.push(Problem::at(
+                shadow.place.clone(),
+                format!("the shadow does not take the stage's settings: {why}"),
+                "let it take them, or write settings that both versions take",
+            ));
+            return None;
+        }
+        let settings = live.settings.clone();
+        Some(ShadowStage {
+            stage: ModuleStage {
+                name,
+                module,
+                limits,
+                on_reject: live.on_reject,
+                settings,
+                shadow: None,
+            },
+            module: shadow.module.clone(),
+            live: live.module.hash(),
         })
     }
 

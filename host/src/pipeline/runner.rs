@@ -70,6 +70,24 @@ impl Runner {
         results
     }
 
+    /// Whether its instance answered a call before.
+    pub(super) fn has_served(&self) -> bool {
+        self.has_served
+    }
+
+    /// One call on all of them, and nothing more: what a failure means is the caller's to
+    /// decide. The instance is gone after one, so the next call has a fresh one.
+    pub(super) fn once<I, O>(
+        &mut self,
+        inputs: &[(Arc<SettingsSet>, I)],
+        call: impl Fn(&mut Instance, &[(SettingsId, &I)]) -> Result<Vec<O>, CallError>,
+    ) -> Result<Vec<O>, Rejection> {
+        self.attempt(inputs, call).map_err(|error| {
+            self.drop_instance();
+            error.into_rejection()
+        })
+    }
+
     fn part<I, O>(
         &mut self,
         inputs: &[(Arc<SettingsSet>, I)],

@@ -18,6 +18,7 @@ fn runner(limits: Limits) -> (Runner, Arc<SettingsSet>) {
         limits,
         on_reject: OnReject::DeadLetter,
         settings: settings.clone(),
+        shadow: None,
     };
     (Runner::new(&"workshop".into(), &stage, &Flow::default()), settings)
 }

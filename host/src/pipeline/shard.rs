@@ -20,6 +20,7 @@ use super::letters::{Redo, Redone};
 use super::marks::Marks;
 use super::migrate::Unmigrated;
 use super::plan::Plan;
+use super::shadow::Shadows;
 use super::worker::{Refusals, Worker};
 use crate::broker::{LinkEvent, Received, Ticket};
 use crate::message::{Message, Publication, Timestamp};
@@ -130,6 +131,7 @@ impl Shard {
         let mut worker = Worker::counted(plan.clone(), rows, flow.clone());
         worker.migrate(&plan)?;
         worker.set_refusals(Refusals::Halt);
+        worker.serve_shadows();
         let halted = Arc::default();
         let thread = Thread {
             queue: queue.clone(),
@@ -142,6 +144,7 @@ impl Shard {
             links: HashMap::new(),
             silent_since: last,
             trust: Trust::new(last, clock::now(), Instant::now()),
+            shadows: Shadows::default(),
             standstill: None,
             halted: Arc::clone(&halted),
             failures: Failures::default(),
@@ -299,6 +302,7 @@ struct Thread {
     /// Until a broker is first connected: the last commit of the run before.
     silent_since: Option<Timestamp>,
     trust: Trust,
+    shadows: Shadows,
     /// What waits while it halts.
     standstill: Option<Standstill>,
     /// The same for others to see.
@@ -310,6 +314,7 @@ struct Thread {
 impl Thread {
     /// Takes up the plan that it starts with.
     fn begin(&mut self) {
+        self.shadows.take_up(self.worker.plan(), &self.flow);
         let changes = self.worker.settle_changes(None);
         self.commit(Turn::Plan { now: None }, changes, Owed::default(), &[], 0, Instant::now());
     }
@@ -322,6 +327,7 @@ impl Thread {
                 self.go_on(Resume::Retry);
             }
             if !self.work(entries) {
+                self.shadows.stop();
                 return Left::Ended;
             }
             self.wake();
@@ -387,6 +393,7 @@ impl Thread {
         }
         self.worker.migrate(&plan)?;
         let now = self.links.values().all(|l| l.up && l.drained).then(clock::now);
+        self.shadows.take_up(&plan, &self.flow);
         let effects = self.worker.apply(plan, &concerned, now);
         self.commit(Turn::Plan { now }, effects, Owed::default(), &[], 0, start);
         tracing::debug!(
@@ -571,7 +578,7 @@ impl Thread {
     fn commit(
         &mut self,
         turn: Turn<'_>,
-        effects: Effects,
+        mut effects: Effects,
         owed: Owed,
         messages: &[Arc<Message>],
         duplicates: usize,
@@ -590,6 +597,11 @@ impl Thread {
             took: start.elapsed(),
         });
         let comes = matches!(turn, Turn::Messages);
+        let shadowed = std::mem::take(&mut effects.shadowed);
+        // What is done once more was compared when it came.
+        if comes {
+            self.shadows.offer(shadowed);
+        }
         let history = match self.store.keeps_history() {
             true => {
                 let messages = if comes { messages } else { &[] };

@@ -7,6 +7,7 @@ use super::inputs::{Inputs, Origin};
 use super::item::{Emitted, Position, Routed};
 use super::letters::{Part, Scope};
 use super::plan::{Plan, ValidateCheck};
+use super::shadow::Shadowed;
 use super::worker::Worker;
 use crate::message::{Item, Rejection, Timestamp};
 use crate::store::DeadLetter;
@@ -42,11 +43,20 @@ impl Worker {
                         .collect();
                     let runner =
                         self.runners.get_mut(&stage.name).expect("every stage has a runner");
-                    runner
+                    let verdicts: Vec<_> = runner
                         .run(&inputs, |instance, batch| instance.validate(&ingest::inputs(batch)))
                         .into_iter()
                         .map(|verdict| verdict.and_then(|v| v))
-                        .collect()
+                        .collect();
+                    if self.is_shadowed(module) {
+                        let shadowed = asked.iter().zip(&inputs).zip(&verdicts);
+                        effects.shadowed.extend(shadowed.map(|((&i, input), verdict)| {
+                            let routed = routed[i].as_ref().expect("asked only of these");
+                            let live = verdict.clone().map(|()| Vec::new());
+                            Shadowed::new(&stage.name, routed, input, live)
+                        }));
+                    }
+                    verdicts
                 }
             };
             let module = match &stage.check {
@@ -101,9 +111,15 @@ impl Worker {
             let runner = self.runners.get_mut(name).expect("every stage has a runner");
             let results =
                 runner.run(&inputs, |instance, batch| instance.parse(&ingest::inputs(batch)));
-            for (job, result) in mine.into_iter().zip(results) {
+            let is_shadowed = self.is_shadowed(&parser.stage);
+            for ((job, result), input) in mine.into_iter().zip(results).zip(&inputs) {
                 let r = routed[job.message].as_ref().expect("jobs are of routed messages");
-                let outcome = result.and_then(|outcome| outcome).map(|found| {
+                let result = result.and_then(|outcome| outcome);
+                if is_shadowed {
+                    let live = result.clone();
+                    effects.shadowed.push(Shadowed::new(name, r, input, live));
+                }
+                let outcome = result.map(|found| {
                     ingest::claim(plan, index, job, r, found, effects, &mut items);
                 });
                 if let Err(rejection) = outcome {

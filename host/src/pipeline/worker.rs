@@ -16,7 +16,7 @@ use super::inputs::{labelled, settings_of};
 use super::item::{Emitted, Routed};
 use super::keys::StageKeys;
 use super::migrate::{self, Unmigrated, migrated};
-use super::plan::Plan;
+use super::plan::{ModuleStage, Plan};
 use super::runner::Runner;
 use crate::config::pipeline::KeyPart;
 use crate::message::{DeviceId, Message, Timestamp};
@@ -36,6 +36,8 @@ pub struct Worker {
     pub(super) keys: HashMap<Arc<str>, StageKeys>,
     flow: Arc<Flow>,
     refusals: Refusals,
+    /// Replays and trials have no shadows.
+    has_shadows: bool,
 }
 
 /// What becomes of an input that a stage with `on_reject = "halt"` refuses.
@@ -70,6 +72,7 @@ impl Worker {
             keys,
             flow,
             refusals: Refusals::default(),
+            has_shadows: false,
         };
         worker.renew_runners(None);
         worker
@@ -78,6 +81,16 @@ impl Worker {
     /// Messages and wake-ups may halt the pipeline, or may not.
     pub fn set_refusals(&mut self, refusals: Refusals) {
         self.refusals = refusals;
+    }
+
+    /// From now on it tells what shadows are to be compared on.
+    pub(super) fn serve_shadows(&mut self) {
+        self.has_shadows = true;
+    }
+
+    /// Whether what this stage does is to be compared.
+    pub(super) fn is_shadowed(&self, stage: &ModuleStage) -> bool {
+        self.has_shadows && stage.shadow.is_some()
     }
 
     fn may_not_halt(&self, effects: &mut Effects) {

@@ -140,6 +140,23 @@ impl Trials {
         (state.versions.clone(), running, on_trial)
     }
 
+    /// A module takes the place of a version that ran under another name, so that this is the
+    /// one to go back to. Nothing where the name has versions of its own.
+    pub(super) fn takes_place(&self, name: &str, of: Hash, now: Timestamp) {
+        let mut state = self.lock();
+        if !state.accepted.contains_key(name) {
+            state.versions.before.insert(name.to_owned(), Before { hash: of, until: now });
+        }
+    }
+
+    /// It did not come to that.
+    pub(super) fn takes_no_place(&self, name: &str) {
+        let mut state = self.lock();
+        if !state.accepted.contains_key(name) {
+            state.versions.before.remove(name);
+        }
+    }
+
     fn helpless(&self, module: Hash, why: String) {
         self.lock().helpless.insert(module, why);
     }

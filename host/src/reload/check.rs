@@ -183,16 +183,15 @@ impl Modules {
     /// A problem of a stage whose module cannot be loaded, with the module's file and the
     /// remedy for what is wrong with it.
     fn told(&self, problem: Problem) -> Problem {
-        let is_of = |name: &str, why: &str| {
-            problem.what == format!("module `{name}` cannot be loaded: {why}")
-        };
+        let said = |name: &str, why: &str| format!("module `{name}` cannot be loaded: {why}");
+        let is_of = |name: &str, why: &str| problem.what.ends_with(&said(name, why));
         match self.broken.iter().find(|(name, (_, why, _))| is_of(name, why)) {
             None => problem,
-            Some((name, (file, why, remedy))) => Problem {
-                what: format!("module `{name}` ({file}) cannot be loaded: {why}"),
-                remedy: (*remedy).to_owned(),
-                ..problem
-            },
+            Some((name, (file, why, remedy))) => {
+                let told = format!("module `{name}` ({file}) cannot be loaded: {why}");
+                let what = problem.what.replace(&said(name, why), &told);
+                Problem { what, remedy: (*remedy).to_owned(), ..problem }
+            }
         }
     }
 

@@ -135,6 +135,15 @@ impl Tapline {
         consent: Consent,
     ) -> Result<Reloaded, ReloadError> {
         let _one_at_a_time = self.changing.lock().await;
+        self.change_of_files_alone(author, consent).await
+    }
+
+    /// The same for whoever makes sure that there is one change at a time.
+    pub(super) async fn change_of_files_alone(
+        &self,
+        author: &str,
+        consent: Consent,
+    ) -> Result<Reloaded, ReloadError> {
         let begun = Instant::now();
         let result = self.read_and_apply(author, consent).await;
         let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);

@@ -177,6 +177,7 @@ impl Tapline {
             let odd = odd.take(NAMED).map(ToString::to_string);
             self.serving.warning(config).into_iter().chain(odd)
         });
+        let warnings = warnings.chain(self.shadow_warnings());
         Health {
             warnings: warnings.collect(),
             status: if problems.is_empty() { "ok" } else { "degraded" },

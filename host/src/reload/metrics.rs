@@ -198,6 +198,14 @@ fn of_pipeline(page: &mut Page, name: &str, shard: &Shard, flow: &Flow) {
     for (stage, stats) in flow.all_stages() {
         of_stage(page, &[name, &stage], &stats);
     }
+    let plan = shard.plan();
+    for (stage, shadow) in plan.shadows() {
+        let tally = flow.shadow(&stage.name, shadow);
+        for (outcome, count) in tally.counts().by_outcome() {
+            page.count(&table::SHADOW_INPUTS, &[name, &stage.name, outcome], count);
+        }
+        page.flag(&table::SHADOW_STOPPED, &[name, &stage.name], tally.stopped().is_some());
+    }
 }
 
 fn of_stage(page: &mut Page, labels: &[&str; 2], stats: &StageStats) {

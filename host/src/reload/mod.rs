@@ -29,6 +29,7 @@ mod room;
 mod router;
 mod scan;
 mod serving;
+mod shadow;
 mod sinks;
 mod start;
 mod status;
@@ -55,6 +56,7 @@ pub use look::{DeviceView, explain};
 pub use push::{Applied, IfMatch, PushError};
 pub(crate) use pushed::read_document;
 pub use revisions::{Entry, InForce};
+pub use shadow::{Decided, ShadowError, ShadowView, Verdict as ShadowVerdict};
 pub use start::StartError;
 pub use status::{
     BrokerStatus, Failure, ModuleStatus, PipelineStatus, SinkState, StageStatus, Status,

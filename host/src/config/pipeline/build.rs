@@ -221,10 +221,11 @@ impl Build<'_> {
                     settings: stage.settings,
                     limits: stage.limits,
                     on_reject: stage.on_reject,
+                    shadow: stage.shadow,
                 },
             ))),
             (None, Some(file)) => {
-                for key in ["settings", "limits"] {
+                for key in ["settings", "limits", "shadow"] {
                     let at = format!("{at}/{key}");
                     if self.reader.value.pointer(&at).is_some() {
                         let what = format!("a schema has no `{key}`");
@@ -288,6 +289,7 @@ impl Build<'_> {
             settings: stage.settings,
             limits: stage.limits,
             on_reject: stage.on_reject,
+            shadow: stage.shadow,
         };
         Some(Parse {
             anchor: Anchor::new(&self.reader.document, at),
@@ -300,6 +302,10 @@ impl Build<'_> {
 
     fn detect(&mut self, at: &str) -> Option<Detect> {
         let stage: DetectFile = self.reader.read(at)?;
+        let why = "in this version only validators and parsers have a shadow: a detector's would \
+                   need a state of its own";
+        let remedy = "remove it, and compare the two versions with `tapline replay --against`";
+        self.refuse_shadow(at, stage.shadow.as_ref(), why, remedy);
         let take = match stage.take {
             Some(take) => self.takes(&format!("{at}/take"), take),
             None => vec![Take::Reading(None)],
@@ -331,6 +337,7 @@ impl Build<'_> {
             settings: stage.settings,
             limits: stage.limits,
             on_reject: stage.on_reject,
+            shadow: None,
         };
         Some(Detect {
             anchor: Anchor::new(&self.reader.document, at),
@@ -359,6 +366,8 @@ impl Build<'_> {
             return None;
         }
         let stage: SinkFile = self.reader.read(at)?;
+        let why = "sinks have no shadow: what a sink sends cannot be sent twice";
+        self.refuse_shadow(at, stage.shadow.as_ref(), why, "remove it");
         let take = self.takes(&format!("{at}/take"), stage.take);
         let expire = format!("{at}/expire");
         let shortest = Duration::from_millis(1);
@@ -389,6 +398,7 @@ impl Build<'_> {
             settings: stage.settings,
             limits: stage.limits,
             on_reject: None,
+            shadow: None,
         };
         Some(Sink {
             anchor: Anchor::new(&self.reader.document, at),

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::config::units::{DurationText, FilterText, Name, SizeText, TakeText};
+use crate::config::units::{DurationText, FilterText, ModuleFile, Name, SizeText, TakeText};
 
 /// A Tapline pipeline: where messages come from, what reads and judges them, where results go.
 #[derive(Deserialize, JsonSchema)]
@@ -156,6 +156,9 @@ pub(super) struct ValidateFile {
     pub(super) module: Option<Name>,
     /// A JSON Schema file, relative to the site directory.
     pub(super) schema: Option<String>,
+    /// Another version of the module, a file of modules/: it gets the same inputs, and what it
+    /// makes of them is compared and counted, never delivered.
+    pub(super) shadow: Option<ModuleFile>,
     /// Topic filters of what to check; default: everything.
     #[serde(default)]
     pub(super) topics: Vec<FilterText>,
@@ -177,6 +180,9 @@ pub(super) struct ParseFile {
     pub(super) name: Name,
     /// A module: modules/NAME.wasm.
     pub(super) module: Name,
+    /// Another version of the module, a file of modules/: it gets the same inputs, and what it
+    /// makes of them is compared and counted, never delivered.
+    pub(super) shadow: Option<ModuleFile>,
     /// The `parser_type`s of devices that it reads; default: the module's name.
     pub(super) parser_types: Option<Vec<String>>,
     /// Topic filters of what it reads besides, of no registered device.
@@ -204,6 +210,8 @@ pub(super) struct DetectFile {
     pub(super) state_from: Option<Name>,
     /// A module: modules/NAME.wasm.
     pub(super) module: Name,
+    /// Reserved: in this version only validators and parsers have a shadow.
+    pub(super) shadow: Option<ModuleFile>,
     /// Stages that it takes from, further up in the file; default: all parse stages.
     #[serde(default)]
     pub(super) from: Vec<String>,
@@ -242,6 +250,8 @@ pub(super) struct SinkFile {
     pub(super) name: Name,
     /// A module: modules/NAME.wasm.
     pub(super) module: Option<Name>,
+    /// Reserved: a sink has no shadow, since what it sends cannot be sent twice.
+    pub(super) shadow: Option<ModuleFile>,
     /// An `[endpoint.NAME]` of tapline.toml.
     pub(super) endpoint: Option<Name>,
     /// Publish to a broker, in place of `module` and `endpoint`.

@@ -14,7 +14,7 @@ impl Build<'_> {
     pub(super) fn publisher(&mut self, at: &str) -> Option<Publisher> {
         let sink: SinkFile = self.reader.read(at)?;
         let target = sink.publish?;
-        for key in ["module", "endpoint", "settings", "limits", "batch"] {
+        for key in ["module", "endpoint", "settings", "limits", "batch", "shadow"] {
             let key_at = format!("{at}/{key}");
             if self.reader.value.pointer(&key_at).is_some() {
                 let what = format!("a sink that publishes has no `{key}`");

@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 
 use super::build::{Build, MIB};
 use super::file::{LimitsFile, OnRejectText};
-use super::{Limits, OnReject, Settings, Stage, Take, take};
+use super::{Limits, OnReject, Settings, Shadow, Stage, Take, take};
 use crate::config::document::Anchor;
 use crate::config::schema::{nearest, ticked};
 use crate::config::topic::Pattern;
-use crate::config::units::{FilterText, TakeText};
+use crate::config::units::{FilterText, ModuleFile, TakeText};
 
 /// What all stages that run a module say.
 pub(super) struct Common {
@@ -19,6 +19,7 @@ pub(super) struct Common {
     pub(super) settings: Map<String, Value>,
     pub(super) limits: LimitsFile,
     pub(super) on_reject: Option<OnRejectText>,
+    pub(super) shadow: Option<ModuleFile>,
 }
 
 impl Build<'_> {
@@ -37,6 +38,23 @@ impl Build<'_> {
             },
             limits: self.limits(at, common.limits),
             on_reject: on_reject(common.on_reject),
+            shadow: common.shadow.map(|file| Shadow {
+                module: file.name().into(),
+                place: self.reader.place(&format!("{at}/shadow")),
+            }),
+        }
+    }
+
+    /// Says of a stage of another kind why it has no shadow.
+    pub(super) fn refuse_shadow(
+        &mut self,
+        at: &str,
+        shadow: Option<&ModuleFile>,
+        why: &str,
+        remedy: &str,
+    ) {
+        if shadow.is_some() {
+            self.reader.key_problem(&format!("{at}/shadow"), why, remedy);
         }
     }
 

@@ -177,6 +177,7 @@ impl Thread {
                 self.worker = worker;
                 self.marks = marks;
                 self.worker.set_refusals(Refusals::Halt);
+                self.worker.serve_shadows();
             }
             Err(error) => tracing::error!(
                 event = "state_not_read",

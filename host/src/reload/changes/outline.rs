@@ -101,6 +101,7 @@ impl Outline {
         for plan in plans {
             outline.add_modules(plan);
             outline.add_pipeline(&plan.file, &modules_of(plan));
+            outline.add_shadows(plan);
         }
         outline
     }
@@ -166,6 +167,19 @@ impl Outline {
             let name = used.name.to_owned();
             let part = Part { kind: "module", name: name.clone(), facts, ..Part::default() };
             self.modules.insert(name, part);
+        }
+    }
+
+    /// Another content of a shadow's file is another shadow, under the same name.
+    fn add_shadows(&mut self, plan: &Plan) {
+        let Some(pipeline) = self.pipelines.get_mut(&*plan.file.name) else { return };
+        for (stage, shadow) in plan.shadows() {
+            let key = format!("{} {}", stage.module.role().table(), stage.name);
+            if let Some(part) = pipeline.parts.get_mut(&key) {
+                let used = Used::of(&shadow.stage.module);
+                let said = format!("{}.wasm: {} ({})", shadow.module, used.version, used.hash);
+                part.facts.open.insert("shadow".to_owned(), said.into());
+            }
         }
     }
 

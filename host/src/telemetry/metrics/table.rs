@@ -140,6 +140,11 @@ metrics! {
     STAGE_RECYCLED = Counter "stage_recycled" by ["pipeline", "stage"]:
         "Instances replaced because their memory had grown";
 
+    SHADOW_INPUTS = Counter "shadow_inputs" by ["pipeline", "stage", "outcome"]:
+        "Inputs of a stage with a shadow: same, different, only-live, only-shadow, refused-differently, failed or not-compared";
+    SHADOW_STOPPED = Gauge "shadow_stopped" by ["pipeline", "stage"]:
+        "1 once a shadow has failed so often that it looks at nothing any more";
+
     SINK_QUEUED = Counter "sink_queued" by ["pipeline", "sink"]:
         "Deliveries put into the outbox, those found there at the start included";
     SINK_DELIVERED = Counter "sink_delivered" by ["pipeline", "sink"]:
