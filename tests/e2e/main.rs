@@ -45,6 +45,7 @@ mod revisions;
 mod routes;
 mod samples;
 mod secrets;
+mod shadow;
 mod sites;
 mod speed;
 mod status;

@@ -22,6 +22,7 @@ mod restore;
 mod resume;
 mod run;
 mod sessions;
+mod shadow;
 mod simulate;
 mod sinks;
 mod status;
@@ -96,6 +97,8 @@ enum Command {
     Sessions(sessions::Args),
     /// Say why a topic reaches a sink, or at which filter, label or rule it ends
     Explain(explain::Args),
+    /// Show how a new version of a module compares on live traffic, promote it or drop it
+    Shadow(shadow::Args),
     /// Watch what passes through a pipeline, as JSON lines
     Tap(tap::Args),
     /// Show what changed files would change, or take them up
@@ -152,6 +155,7 @@ impl Cli {
             Command::Devices(args) => devices::devices(&args),
             Command::Sessions(args) => sessions::sessions(&args),
             Command::Explain(args) => explain::explain(&args),
+            Command::Shadow(args) => shadow::shadow(&args),
             Command::Tap(args) => tap::tap(&args),
             Command::Reload(args) => reload::reload(&args),
             Command::Simulate(args) => simulate::simulate(args),
