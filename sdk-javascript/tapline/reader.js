@@ -307,16 +307,14 @@ export class Reader {
   }
 }
 
-/** As Rust writes it: never with an exponent, always with a point. */
+/** As Rust writes it: with a point, or an exponent of two digits where it is large or small. */
 function decimal(value) {
   if (Object.is(value, -0)) return "-0.0";
-  const [mantissa, exponent] = String(value).split("e");
-  if (exponent === undefined) return mantissa.includes(".") ? mantissa : `${mantissa}.0`;
-  const sign = mantissa.startsWith("-") ? "-" : "";
-  const [whole, part = ""] = mantissa.replace("-", "").split(".");
-  const shift = Number(exponent);
-  if (shift < 0) return `${sign}0.${"0".repeat(-shift - 1)}${whole}${part}`;
-  return `${sign}${(whole + part).padEnd(whole.length + shift, "0")}.0`;
+  const size = Math.abs(value);
+  if (size !== 0 && (size >= 1e16 || size < 1e-4)) {
+    return value.toExponential().replace(/e([+-])(\d)$/, "e$10$2");
+  }
+  return Number.isInteger(value) ? `${value}.0` : String(value);
 }
 
 // The component's engine knows no Unicode properties: controls, spaces but the common one, marks

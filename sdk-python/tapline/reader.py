@@ -92,7 +92,7 @@ class Reader:
         if byte == 45 or byte in _DIGITS:  # -
             value = self._number(shape is _PASSED)
             if type(value) is float:
-                what = f"floating point `{_decimal(value)}`"
+                what = f"floating point `{value!r}`"
             else:
                 what = f"integer `{value}`"
             return self._fit(shape, value, what)
@@ -329,20 +329,6 @@ class Reader:
             if key not in values and default is shapes.MISSING:
                 self._unlike(f"missing field `{key}`")
         return shape.put(values)
-
-
-def _decimal(value: float) -> str:
-    """As Rust writes it: never with an exponent, always with a point."""
-    mantissa, _, exponent = repr(value).partition("e")
-    if not exponent:
-        return mantissa
-    sign = "-" if mantissa.startswith("-") else ""
-    whole, _, part = mantissa.lstrip("-").partition(".")
-    shift = int(exponent)
-    if shift < 0:
-        return f"{sign}0.{'0' * (-shift - 1)}{whole}{part}"
-    digits = (whole + part).ljust(len(whole) + shift, "0")
-    return f"{sign}{digits}.0"
 
 
 _NAMED = {"\t": "\\t", "\r": "\\r", "\n": "\\n", "\\": "\\\\", '"': '\\"', "\0": "\\0"}
