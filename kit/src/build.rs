@@ -63,7 +63,10 @@ pub fn carry(project: &Project, folder: &Folder) -> Result<(), Error> {
 }
 
 /// Writes beside and renames into place: whoever watches the folder sees whole files only.
-pub(crate) fn put(file: &Path, bytes: &[u8]) -> Result<(), Error> {
+///
+/// # Errors
+/// That the file cannot be written.
+pub fn put(file: &Path, bytes: &[u8]) -> Result<(), Error> {
     let folder = file.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(Error::file(folder, "made"))?;
     let written = tempfile::Builder::new().prefix(".").tempfile_in(folder).and_then(|fresh| {

@@ -18,7 +18,7 @@ const MOST_BYTES: usize = 512 << 10;
 const LONGEST: u64 = 1 << 20;
 
 /// What a sample says of a message, in the order in which it is written.
-const KEYS: [&str; 9] = [
+const KEYS: [&str; 10] = [
     "topic",
     "payload",
     "payload_base64",
@@ -28,6 +28,7 @@ const KEYS: [&str; 9] = [
     "device",
     "broker",
     "properties",
+    "source",
 ];
 
 /// What a sample keeps of a captured message as it is.
@@ -58,6 +59,7 @@ impl Capture {
                      `mosquitto_sub -t 'plant/#' -F %J` and `tapline record` write them"
                 .into(),
         };
+        let file = path.file_name().map(|name| name.to_string_lossy()).unwrap_or_default();
         let mut capture = Self::default();
         let mut seen = BTreeSet::new();
         let mut text = Vec::new();
@@ -77,8 +79,9 @@ impl Capture {
             let line: Map<String, Value> = serde_json::from_slice(&text)
                 .map_err(|error| wrong(number, format!("this is no JSON object: {error}")))?;
             // A recording also holds what is no message: devices, states, times.
-            let Some(sample) = sample(line) else { continue };
+            let Some(mut sample) = sample(line) else { continue };
             let same = (sample.get("topic").cloned(), payload(&sample));
+            sample.insert("source".into(), format!("{file}:{number}").into());
             let line = written(&sample);
             let is_full = capture.lines.len() == MOST || capture.bytes + line.len() > MOST_BYTES;
             if is_full || !seen.insert(format!("{same:?}")) {
@@ -134,7 +137,7 @@ fn sample(mut line: Map<String, Value>) -> Option<Map<String, Value>> {
     if let Some(received) = received.filter(|at| !at.is_null()) {
         sample.insert("received_at".into(), received);
     }
-    if let Some(qos) = line.remove("qos").filter(|qos| qos.as_u64().is_some_and(|qos| qos > 0)) {
+    if let Some(qos) = line.remove("qos").filter(Value::is_u64) {
         sample.insert("qos".into(), qos);
     }
     let retained = line.remove("retained").or_else(|| line.remove("retain"));
@@ -155,9 +158,10 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Capture, Error> {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), text).unwrap();
-        Capture::read(file.path())
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("day.jsonl");
+        std::fs::write(&path, text).unwrap();
+        Capture::read(&path)
     }
 
     #[test]
@@ -180,10 +184,12 @@ mod tests {
         assert_eq!(
             lines,
             [
-                serde_json::json!({"topic": "a", "payload": "1", "qos": 1, "received_at": at}),
+                serde_json::json!({"topic": "a", "payload": "1", "qos": 1, "received_at": at,
+                                   "source": "day.jsonl:2"}),
                 serde_json::json!({
                     "topic": "b", "payload": "{\"w\":1.5}", "retained": true,
-                    "received_at": "2026-02-12T19:40:18.5Z",
+                    "received_at": "2026-02-12T19:40:18.5Z", "qos": 0,
+                    "source": "day.jsonl:5",
                 }),
             ]
         );

@@ -23,7 +23,7 @@ mod sdk;
 mod tool;
 pub mod wasm_target;
 
-pub use build::{Built, build, carry};
+pub use build::{Built, build, carry, put};
 pub use capture::Capture;
 pub use create::{create, place};
 pub use error::Error;

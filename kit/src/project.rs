@@ -231,8 +231,8 @@ impl Project {
             let remedy = error.remedy().unwrap_or_default();
             at(manifest.name.span().start, error.to_string(), remedy)
         })?;
-        // Compilers run in the folder, and their paths are told to a person elsewhere.
-        let root = std::path::absolute(folder).map_err(Error::file(folder, "found"))?;
+        // Compilers run in the folder, and name files as the system does.
+        let root = folder.canonicalize().map_err(Error::file(folder, "found"))?;
         Ok(Self { root, name, role: manifest.role, language: manifest.language })
     }
 

@@ -13,7 +13,7 @@ use crate::build::{Made, put};
 use crate::component::wrap;
 use crate::embedded::{CONTRACT, RUST_SDK, refresh};
 use crate::progress::run_reading;
-use crate::wasm_target::{TARGET, Toolchain};
+use crate::wasm_target::Toolchain;
 use crate::{Error, Progress, Project, places};
 
 /// What the compiler says that is kept.
@@ -24,39 +24,34 @@ pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<Ma
     let toolchain = Toolchain::find(&project.root, &places::cache()?, progress)?;
     progress.begin(project.name.as_str());
     prepare(project)?;
-    let target = project.root.join("target");
     let rendered =
         if std::io::stderr().is_terminal() { "json-diagnostic-rendered-ansi" } else { "json" };
     let mut cargo = toolchain.cargo("rustc");
     cargo
         // One crate type: with the `rlib` of the manifest beside it, cargo would leave
         // link-time optimisation out.
-        .args(["--release", "--lib", "--crate-type", "cdylib", "--target-dir"])
-        .arg(&target)
+        .args(["--release", "--lib", "--crate-type", "cdylib"])
         .arg(format!("--message-format={rendered}"))
         .env("CARGO_TERM_COLOR", "never")
         .current_dir(&project.root);
-    let own = project.root.join("Cargo.toml");
-    let (said, ended) = run_reading(&mut cargo, progress, move |out| diagnostics(out, &own))?;
+    let manifest = project.root.join("Cargo.toml");
+    let own = manifest.canonicalize().unwrap_or(manifest);
+    let (told, ended) = run_reading(&mut cargo, progress, move |out| Told::read(out, &own))?;
     if !ended.status.success() {
-        return Err(ended.failed(said));
+        return Err(ended.failed(told.said));
     }
-    let folder = target.join(TARGET).join("release");
-    let core = folder.join(format!("{}.wasm", project.name.snake()));
-    if !core.is_file() {
-        return Err(Error::missing(
-            format!("the crate makes no `{}.wasm`", project.name.snake()),
-            format!(
-                "give the package in Cargo.toml the name `{}`, as in module.toml",
-                project.name
-            ),
-        ));
-    }
+    // Where the target directory lies is cargo's to say: a person may have set it.
+    let core = told.core.ok_or_else(|| {
+        Error::missing(
+            format!("the crate of `{}` makes no WebAssembly module", project.name),
+            "have `crate-type = [\"cdylib\", \"rlib\"]` under `[lib]` in Cargo.toml",
+        )
+    })?;
     let component = wrap(&core)?;
-    let file = folder.join(format!("{}.component.wasm", project.name));
+    let file = project.root.join(".tapline").join(format!("{}.wasm", project.name));
     put(&file, &component)?;
     progress.done(&format!("compiled, {} KiB", component.len() / 1024));
-    Ok(Made { file, warnings: said.join("\n") })
+    Ok(Made { file, warnings: told.said.join("\n") })
 }
 
 /// Writes the SDK of this version where the project's manifest looks for it.
@@ -70,8 +65,11 @@ pub(crate) fn prepare(project: &Project) -> Result<(), Error> {
 #[derive(Deserialize)]
 struct Line {
     reason: String,
-    manifest_path: Option<PathBuf>,
+    #[serde(default)]
+    manifest_path: PathBuf,
     message: Option<Diagnostic>,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
 }
 
 #[derive(Deserialize)]
@@ -80,20 +78,36 @@ struct Diagnostic {
     level: String,
 }
 
-/// What the compiler says, as it writes it for a person: all errors, and the warnings about the
-/// project's own source.
-fn diagnostics(from: ChildStdout, own: &Path) -> Vec<String> {
-    let mut said = Vec::new();
-    for line in BufReader::new(from).lines().map_while(Result::ok) {
-        // Build scripts may print lines of their own among cargo's.
-        let Ok(line) = serde_json::from_str::<Line>(&line) else { continue };
-        let Some(message) = line.message.filter(|_| line.reason == "compiler-message") else {
-            continue;
-        };
-        let counts = message.level == "error" || line.manifest_path.is_some_and(|path| path == own);
-        if let Some(text) = message.rendered.filter(|_| counts && said.len() < MOST_SAID) {
-            said.push(text);
+/// What cargo tells while it compiles.
+#[derive(Default)]
+struct Told {
+    /// What the compiler says, as it writes it for a person: all errors, and the warnings about
+    /// the project's own source.
+    said: Vec<String>,
+    /// The project's core module.
+    core: Option<PathBuf>,
+}
+
+impl Told {
+    fn read(from: ChildStdout, own: &Path) -> Self {
+        let mut told = Self::default();
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            // Build scripts may print lines of their own among cargo's.
+            let Ok(line) = serde_json::from_str::<Line>(&line) else { continue };
+            let is_own = line.manifest_path == own;
+            match line.message {
+                Some(message) if line.reason == "compiler-message" => {
+                    let counts = is_own || message.level == "error";
+                    let room = told.said.len() < MOST_SAID;
+                    told.said.extend(message.rendered.filter(|_| counts && room));
+                }
+                _ if is_own => {
+                    let is_wasm = |file: &PathBuf| file.extension().is_some_and(|e| e == "wasm");
+                    told.core = line.filenames.into_iter().find(is_wasm).or(told.core);
+                }
+                _ => {}
+            }
         }
+        told
     }
-    said
 }

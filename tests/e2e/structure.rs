@@ -205,8 +205,6 @@ fn paths(text: &str) -> Vec<String> {
     spans
         .filter(|span| FOLDERS.iter().any(|folder| span.starts_with(folder)))
         .filter(|span| !span.contains(|c: char| c.is_whitespace() || "*<{…$".contains(c)))
-        // The guide's own example, which its reader makes.
-        .filter(|span| !span.starts_with("parsers/bare"))
         .map(str::to_owned)
         .collect()
 }

@@ -37,6 +37,8 @@ struct Asked {
     device: Option<String>,
     kind: Option<Kind>,
     topic: Option<String>,
+    #[serde(default)]
+    messages: bool,
     /// Lines.
     limit: Option<u64>,
     /// Seconds.
@@ -94,6 +96,7 @@ fn wanted(plan: &Plan, asked: Asked) -> Result<Wanted, (StatusCode, String)> {
         device: asked.device.as_deref().map(DeviceId::from),
         kind: asked.kind,
         topic,
+        messages: asked.messages,
     })
 }
 

@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod config;
 mod dead_letters;
+mod dev;
 mod devices;
 mod explain;
 mod health;
@@ -52,6 +53,8 @@ enum Command {
     New(new::Args),
     /// Build a module's project into a component
     Build(build::Args),
+    /// Build a module's project on every save, run it, and show what live messages become
+    Dev(dev::Args),
     /// Run: connect brokers, run pipelines, deliver, serve the API
     Run(run::Args),
     /// Check a site's files without starting anything
@@ -136,6 +139,7 @@ impl Cli {
         match self.command {
             Command::New(args) => new::new(&args),
             Command::Build(args) => build::build(&args),
+            Command::Dev(args) => dev::dev(&args),
             Command::Run(args) => run::run(&args),
             Command::Check(args) => check::check(&args),
             Command::Init { dir } => check::init(&dir),

@@ -14,6 +14,7 @@ use super::line::{Clock, write_item, write_message, write_rejection};
 use super::shard::{Observed, Observer};
 use crate::config::topic::Pattern;
 use crate::message::{DeviceId, Item, Message, Rejection};
+use crate::store::DeadLetter;
 
 /// What a reader may be behind.
 const ROOM: usize = 4096;
@@ -41,6 +42,8 @@ pub struct Wanted {
     pub kind: Option<Kind>,
     /// Only what follows from messages of these topics.
     pub topic: Option<Pattern>,
+    /// Each message as it comes, followed by what became of it.
+    pub messages: bool,
 }
 
 /// Hands over what passes through one pipeline.
@@ -131,7 +134,7 @@ impl Wanted {
             let bound = observed.plan.directory.find(&message.id.source, &message.topic);
             bound.iter().any(|bound| Some(&bound.device.id) == self.device.as_ref())
         };
-        self.stage.is_none()
+        (self.messages || self.stage.is_none())
             && self.topic(Some(&message.topic))
             && (self.device.is_none() || devices())
     }
@@ -143,38 +146,75 @@ impl Observer for Tap {
             return;
         }
         let (wanted, effects) = (&self.wanted, observed.effects);
+        if wanted.messages {
+            self.message_by_message(observed);
+            return;
+        }
         if wanted.kind(Kind::Message) {
             for message in observed.messages.iter().filter(|m| wanted.message(observed, m)) {
                 self.pass(Passed::Message(message.clone()));
             }
         }
         for item in &effects.items {
-            let kind = match &item.item {
-                Item::Reading(_) => Kind::Reading,
-                Item::Event(_) => Kind::Event,
-                Item::Publication(_) => Kind::Publication,
-            };
-            let topic = item.message.and_then(|i| observed.messages.get(i)).map(|m| &*m.topic);
-            if wanted.kind(kind)
-                && wanted.stage(&item.stage)
-                && wanted.device(item.device.as_ref())
-                && wanted.topic(topic)
-            {
-                self.pass(Passed::Item(Box::new(item.clone())));
-            }
-        }
-        if !wanted.kind(Kind::Rejection) {
-            return;
+            self.item(observed, item);
         }
         for letter in &effects.dead {
-            let topic = letter.message.as_ref().map(|m| &*m.topic);
-            if wanted.stage(&letter.stage)
-                && wanted.device(letter.device.as_ref())
-                && wanted.topic(topic)
-            {
-                let rejection = Rejection::new(letter.code.clone(), letter.detail.clone());
-                self.pass(Passed::Rejection(letter.stage.clone(), rejection));
+            self.letter(letter);
+        }
+    }
+}
+
+impl Tap {
+    fn item(&self, observed: &Observed<'_>, item: &Emitted) {
+        let wanted = &self.wanted;
+        let kind = match &item.item {
+            Item::Reading(_) => Kind::Reading,
+            Item::Event(_) => Kind::Event,
+            Item::Publication(_) => Kind::Publication,
+        };
+        let topic = item.message.and_then(|i| observed.messages.get(i)).map(|m| &*m.topic);
+        if wanted.kind(kind)
+            && wanted.stage(&item.stage)
+            && wanted.device(item.device.as_ref())
+            && wanted.topic(topic)
+        {
+            self.pass(Passed::Item(Box::new(item.clone())));
+        }
+    }
+
+    fn letter(&self, letter: &DeadLetter) {
+        let wanted = &self.wanted;
+        let topic = letter.message.as_ref().map(|m| &*m.topic);
+        if wanted.kind(Kind::Rejection)
+            && wanted.stage(&letter.stage)
+            && wanted.device(letter.device.as_ref())
+            && wanted.topic(topic)
+        {
+            let rejection = Rejection::new(letter.code.clone(), letter.detail.clone());
+            self.pass(Passed::Rejection(letter.stage.clone(), rejection));
+        }
+    }
+
+    /// What follows from no message, a wake-up say, comes last.
+    fn message_by_message(&self, observed: &Observed<'_>) {
+        let effects = observed.effects;
+        for (index, message) in observed.messages.iter().enumerate() {
+            if !self.wanted.message(observed, message) {
+                continue;
             }
+            self.pass(Passed::Message(message.clone()));
+            for item in effects.items.iter().filter(|item| item.message == Some(index)) {
+                self.item(observed, item);
+            }
+            let its =
+                |letter: &&DeadLetter| letter.message.as_ref().is_some_and(|m| m.id == message.id);
+            effects.dead.iter().filter(its).for_each(|letter| self.letter(letter));
+        }
+        for item in effects.items.iter().filter(|item| item.message.is_none()) {
+            self.item(observed, item);
+        }
+        for letter in effects.dead.iter().filter(|letter| letter.message.is_none()) {
+            self.letter(letter);
         }
     }
 }
