@@ -24,6 +24,7 @@ mod halt;
 mod hostile;
 mod isolation;
 mod kills;
+mod languages;
 mod limits;
 mod look;
 mod metrics;

@@ -23,11 +23,19 @@ pub(crate) enum Subject {
     Kills,
     /// How long messages take beside a pipeline whose module attacks the host
     Isolation,
+    /// Size, compiling, instantiating and messages of a parser in each language
+    Languages,
 }
 
 impl Subject {
-    const ALL: [Self; 5] =
-        [Self::Throughput, Self::Reload, Self::Replay, Self::Kills, Self::Isolation];
+    const ALL: [Self; 6] = [
+        Self::Throughput,
+        Self::Reload,
+        Self::Replay,
+        Self::Kills,
+        Self::Isolation,
+        Self::Languages,
+    ];
 
     fn test(self) -> &'static str {
         match self {
@@ -35,6 +43,7 @@ impl Subject {
             Self::Reload => "speed::reload",
             Self::Replay => "speed::replay",
             Self::Isolation => "isolation::isolation",
+            Self::Languages => "languages::cost",
             Self::Kills => {
                 "kills::power_cuts_at_random_lose_nothing_double_nothing_and_change_no_session"
             }
@@ -51,9 +60,14 @@ pub(crate) fn run(workspace: &Workspace, subject: Option<Subject>) -> Result<()>
     println!("{cores} cores; {} (release); Mosquitto {}", program.display(), mosquitto.display());
     let subjects = subject.map_or(Subject::ALL.to_vec(), |subject| vec![subject]);
     for subject in subjects {
-        let status = Command::new(cargo())
-            .args(["test", "--quiet", "--package", "tapline-tests", "--test", "e2e", "--"])
-            .args(["--include-ignored", "--nocapture", "--exact", subject.test()])
+        let mut test = Command::new(cargo());
+        test.args(["test", "--quiet", "--package", "tapline-tests", "--test", "e2e"]);
+        if matches!(subject, Subject::Languages) {
+            // It measures the host's runtime within the test itself.
+            test.arg("--release");
+        }
+        let status = test
+            .args(["--", "--include-ignored", "--nocapture", "--exact", subject.test()])
             .current_dir(&workspace.root)
             .env("TAPLINE_BIN", &program)
             .env("MOSQUITTO", &mosquitto)
