@@ -30,6 +30,7 @@ mod look;
 mod metrics;
 mod net_broker;
 mod net_proxy;
+mod net_self_check;
 mod odoo;
 mod odoo_records;
 mod paths;

@@ -84,7 +84,8 @@ impl Link {
     /// Starts connecting, without end until [`stop`](Self::stop). Needs a tokio runtime.
     pub fn start(options: LinkOptions, wanted: BTreeMap<String, Subscription>) -> Self {
         let LinkOptions { broker, site, intake, memory, clock } = options;
-        let outlet = Outlet::start(OutletOptions {
+        let (counts, drops) = watch::channel(None);
+        let outlet_options = OutletOptions {
             client_id: format!("{}-pub", broker.client_id),
             presence: Some(Presence {
                 topic: broker.status_topic.clone(),
@@ -94,7 +95,8 @@ impl Link {
             }),
             clock: Arc::clone(&clock),
             broker: Arc::clone(&broker),
-        });
+        };
+        let outlet = Outlet::watching(outlet_options, counts);
         let shared = Arc::new(Shared {
             ledger: Arc::new(Ledger::new(broker.ceiling)),
             board: Board::default(),
@@ -109,7 +111,8 @@ impl Link {
         });
         let (wanted, wanted_rx) = watch::channel(Arc::new(wanted));
         let (stop, stop_rx) = watch::channel(None);
-        let task = tokio::spawn(Receiver::new(Arc::clone(&shared), wanted_rx, stop_rx).run());
+        let task =
+            tokio::spawn(Receiver::new(Arc::clone(&shared), wanted_rx, stop_rx, drops).run());
         let abort = task.abort_handle();
         Self { shared, wanted, stop, outlet, task: Mutex::new(Some(task)), abort }
     }
@@ -143,6 +146,8 @@ impl Link {
         status.held_bytes = self.shared.ledger.bytes();
         status.acked = self.shared.ledger.acked();
         status.publishing = self.outlet.is_connected();
+        let now = self.shared.now();
+        status.risks.retain(|risk| !risk.is_over(now));
         if let Some((at, words)) =
             self.outlet.last_trouble().filter(|(at, _)| Some(*at) > status.last_error_at)
         {

@@ -15,8 +15,11 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::Clock;
 use super::backoff::{Backoff, Takeovers};
+use super::drops::Watch;
 use super::link::Farewell;
-use super::wire::{self, Arrival, Confirmed, Dial, Pending, Poller, Requests, Will, WireError};
+use super::wire::{
+    self, Arrival, Confirmed, Dial, Limits, Pending, Poller, Requests, Will, WireError,
+};
 use crate::config::site::Broker;
 use crate::message::{Properties, Publication, Timestamp};
 use crate::telemetry;
@@ -28,6 +31,8 @@ const IN_FLIGHT: usize = 20;
 const PARTING: Duration = Duration::from_secs(2);
 /// After so many lost connections the status message is taken for the reason.
 const LOST_BIRTHS: u8 = 2;
+/// A broker that has not answered by then is published to all the same.
+const OVERDUE: Duration = Duration::from_secs(2);
 /// A connection that held this long was a good one: the next pause starts small again.
 const STABLE: Duration = Duration::from_secs(30);
 
@@ -127,12 +132,22 @@ impl Pulse {
 #[derive(Clone)]
 struct Way {
     requests: Requests,
-    largest_packet: Option<u32>,
+    limits: Limits,
 }
 
 impl Outlet {
     /// Starts connecting, without end until [`stop`](Self::stop). Needs a tokio runtime.
     pub fn start(options: OutletOptions) -> Self {
+        Self::begin(options, None)
+    }
+
+    /// The same, and tells to `counts` how many messages the broker says that it dropped, where
+    /// it does.
+    pub(super) fn watching(options: OutletOptions, counts: watch::Sender<Option<u64>>) -> Self {
+        Self::begin(options, Some(Watch::new(counts)))
+    }
+
+    fn begin(options: OutletOptions, drops: Option<Watch>) -> Self {
         let (way_tx, way) = watch::channel(None);
         let (stop, stop_rx) = watch::channel(None);
         let trouble = Arc::new(Mutex::new(None));
@@ -145,6 +160,7 @@ impl Outlet {
             trouble: Arc::clone(&trouble),
             retained_will: true,
             lost_births: 0,
+            drops,
         };
         let task = tokio::spawn(task.run());
         let abort = task.abort_handle();
@@ -183,7 +199,7 @@ impl Outlet {
             return Err(PublishError::Expired);
         }
         let size = publication.topic.len() + publication.payload.len() + 16;
-        if let Some(limit) = way.largest_packet.filter(|limit| size > *limit as usize) {
+        if let Some(limit) = way.limits.largest_packet.filter(|limit| size > *limit as usize) {
             return Err(PublishError::TooLarge { size, limit });
         }
         let confirmation =
@@ -256,6 +272,8 @@ struct Task {
     retained_will: bool,
     /// Connections in a row that ended before the birth was confirmed.
     lost_births: u8,
+    /// What the broker drops.
+    drops: Option<Watch>,
 }
 
 impl Task {
@@ -266,6 +284,11 @@ impl Task {
             let ended = self.connect_and_serve().await;
             self.way.send_replace(None);
             let Err(error) = ended else { return };
+            if self.drops.as_mut().is_some_and(Watch::ended) {
+                // Perhaps it does not like to be asked; the next attempts go without it.
+                tracing::info!(event = "mqtt_drops_unknown", broker = %self.options.broker.name, error = %telemetry::words(&error), "the connection ended when the broker was asked what it drops");
+                continue;
+            }
             if begun.elapsed() > STABLE {
                 backoff = Backoff::new();
             }
@@ -303,26 +326,42 @@ impl Task {
             arrival = timeout(limit, poller.poll()) => arrival.map_err(|_| WireError::Timeout(limit))??,
             _ = wait_for_stop(&mut self.stop) => return Ok(()),
         };
-        let Arrival::Connected { largest_packet, .. } = arrival else {
+        let Arrival::Connected { limits, .. } = arrival else {
             return Err(WireError::Other("the broker did not answer CONNECT".to_owned()));
         };
         tracing::info!(event = "mqtt_connected", broker = %self.options.broker.name, client_id = %self.options.client_id, "connected to the broker");
         self.pulse.heard();
+        if let Some(drops) = &mut self.drops {
+            drops.connected();
+        }
         let mut birth = match self.presence() {
             Some(presence) => Some(requests.publish(&presence.says(&presence.online), None)?),
             None => None,
         };
-        self.way.send_replace(Some(Way { requests: requests.clone(), largest_packet }));
+        // Open once it is known that the broker does not close the connection over our questions:
+        // that would cost what is under way.
+        let mut way = Some(Way { requests: requests.clone(), limits });
+        let overdue = tokio::time::sleep(OVERDUE);
+        tokio::pin!(overdue);
         let farewell = loop {
             let poll = poller.poll();
             tokio::pin!(poll);
             let arrival = loop {
+                if let Some(drops) = self.drops.as_mut().filter(|_| birth.is_none()) {
+                    // After the birth, so that it is known what a broker does not like.
+                    drops.ask(&requests)?;
+                }
+                if way.is_some() && self.drops.as_ref().is_none_or(Watch::is_settled) {
+                    self.way.send_replace(way.take());
+                }
                 tokio::select! {
                     farewell = wait_for_stop(&mut self.stop) => break Err(farewell),
+                    () = &mut overdue, if way.is_some() => drop(self.way.send_replace(way.take())),
                     answer = confirmed(&mut birth), if birth.is_some() => {
                         birth = None;
                         self.born(answer);
                     }
+                    () = answered(&mut self.drops) => {}
                     arrival = &mut poll => break Ok(arrival),
                     () = self.pulse.lost.notified() => {
                         let silent = self.pulse.silent_for();
@@ -336,7 +375,12 @@ impl Task {
             match arrival {
                 Err(farewell) => break farewell,
                 Ok(Ok(Arrival::Sent)) => {}
-                Ok(Ok(_)) => self.pulse.heard(),
+                Ok(Ok(arrival)) => {
+                    self.pulse.heard();
+                    if let (Arrival::Message(inbound), Some(drops)) = (&arrival, &self.drops) {
+                        drops.heard(inbound);
+                    }
+                }
                 Ok(Err(error)) => {
                     self.lost_births = self.lost_births.saturating_add(u8::from(birth.is_some()));
                     return Err(error);
@@ -365,10 +409,11 @@ impl Task {
         }
     }
 
-    async fn take_leave(&self, requests: &Requests, poller: &mut Poller) {
+    async fn take_leave(&mut self, requests: &Requests, poller: &mut Poller) {
+        let offline = self.presence().map(|presence| presence.says(&presence.offline));
         let parting = async {
-            if let Some(presence) = self.presence()
-                && let Ok(mut confirmed) = requests.publish(&presence.says(&presence.offline), None)
+            if let Some(offline) = offline
+                && let Ok(mut confirmed) = requests.publish(&offline, None)
             {
                 loop {
                     tokio::select! {
@@ -421,6 +466,14 @@ impl Presence {
 async fn confirmed(birth: &mut Option<Pending<Confirmed>>) -> Confirmed {
     match birth {
         Some(birth) => birth.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The broker's answer to being asked what it drops.
+async fn answered(drops: &mut Option<Watch>) {
+    match drops {
+        Some(drops) => drops.answered().await,
         None => std::future::pending().await,
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::subscriptions::CHUNK;
-use super::wire::{self, Arrival, Dial, Poller, Requests, WireError};
+use super::wire::{self, Arrival, Dial, Limits, Poller, Requests, WireError};
 use super::{Subscription, session};
 use crate::config::site::Broker;
 use crate::telemetry;
@@ -85,10 +85,10 @@ async fn attempt(
     filters: &BTreeMap<String, Subscription>,
 ) -> Result<Vec<(String, &'static str)>, WireError> {
     let (requests, mut poller) = wire::open_off_thread(dial).await?;
-    let Arrival::Connected { .. } = poller.poll().await? else {
+    let Arrival::Connected { limits, .. } = poller.poll().await? else {
         return Err(WireError::Other("the broker did not answer CONNECT".to_owned()));
     };
-    let refused = subscribe(&requests, &mut poller, filters).await?;
+    let refused = subscribe(&requests, &mut poller, filters, &limits).await?;
     // A session that nobody will take up must not collect messages.
     requests.disconnect(if refused.is_empty() { None } else { Some(0) });
     while poller.poll().await.is_ok() {}
@@ -99,13 +99,15 @@ async fn subscribe(
     requests: &Requests,
     poller: &mut Poller,
     filters: &BTreeMap<String, Subscription>,
+    limits: &Limits,
 ) -> Result<Vec<(String, &'static str)>, WireError> {
-    let (ask, invalid): (Vec<_>, Vec<_>) = filters
-        .iter()
-        .map(|(filter, how)| (filter.clone(), *how))
-        .partition(|(filter, _)| wire::is_filter(filter));
-    let mut refused: Vec<_> =
-        invalid.into_iter().map(|(filter, _)| (filter, wire::NOT_A_FILTER.words)).collect();
+    let (mut ask, mut refused) = (Vec::new(), Vec::new());
+    for (filter, how) in filters {
+        match wire::rules_out(filter, limits) {
+            Some(refusal) => refused.push((filter.clone(), refusal.words)),
+            None => ask.push((filter.clone(), *how)),
+        }
+    }
     for chunk in ask.chunks(CHUNK) {
         let mut pending = requests.subscribe(chunk)?;
         let codes = loop {

@@ -17,9 +17,12 @@ use super::backoff::{Backoff, TAKEN_OVER, Takeovers};
 use super::drain::{self, Drain};
 use super::link::{Farewell, Shared};
 use super::outlet::wait_for_stop;
-use super::session::{self, Keeper, Session};
-use super::subscriptions::{self, CHUNK, Subscriptions};
-use super::wire::{self, Arrival, Confirmed, Dial, Granted, Inbound, Poller, Requests, WireError};
+use super::self_check::SelfCheck;
+use super::session::{self, Drops, Keeper, Session};
+use super::subscriptions::{self, CHUNK, News, Subscriptions};
+use super::wire::{
+    self, Arrival, Confirmed, Dial, Granted, Inbound, Limits, Poller, Refusal, Requests, WireError,
+};
 use super::{LinkEvent, Subscription};
 use crate::config::site::MqttVersion;
 use crate::message::{Properties, Publication};
@@ -54,6 +57,11 @@ pub(super) struct Receiver {
     /// Connections in a row that ended while the marker was on its way.
     lost_markers: u8,
     admission: Admission,
+    check: SelfCheck,
+    /// What the broker does, as it said at the last connect.
+    limits: Limits,
+    /// The broker's count of messages that it dropped.
+    drops: watch::Receiver<Option<u64>>,
 }
 
 /// Why a connection ended.
@@ -82,11 +90,13 @@ impl Receiver {
         shared: Arc<Shared>,
         wanted: watch::Receiver<Arc<BTreeMap<String, Subscription>>>,
         stop: watch::Receiver<Option<Farewell>>,
+        drops: watch::Receiver<Option<u64>>,
     ) -> Self {
         let marker = drain::topic(&shared.site, &shared.broker.client_id);
         let packet_limit = shared.broker.max_packet as usize + wire::HEADROOM;
         let keeper = Keeper::new(Arc::clone(&shared.memory), &shared.broker.name);
         let admission = Admission::new(Arc::clone(&shared));
+        let check = SelfCheck::new(Arc::clone(&shared));
         Self {
             shared,
             wanted,
@@ -98,6 +108,9 @@ impl Receiver {
             connections: 0,
             lost_markers: 0,
             admission,
+            check,
+            limits: Limits::default(),
+            drops,
         }
     }
 
@@ -167,8 +180,11 @@ impl Receiver {
         }
         if *self.stop.borrow() == Some(Farewell::EndSession) {
             self.end_session().await;
+            let ended = self.keeper.session().ended();
+            self.keeper.keep(ended);
         }
         self.keeper.settled().await;
+        self.keeper.noted(PARTING).await;
     }
 
     /// Reads what is known of the session; `false` when told to stop before it could.
@@ -200,7 +216,10 @@ impl Receiver {
             _ = wait_for_stop(&mut self.stop) => return End::Stopped,
         };
         let session_present = match arrival {
-            Ok(Arrival::Connected { session_present, .. }) => session_present,
+            Ok(Arrival::Connected { session_present, limits }) => {
+                self.limits = limits;
+                session_present
+            }
             Ok(_) => {
                 return WireError::Other("the broker did not answer CONNECT".to_owned()).into();
             }
@@ -214,13 +233,16 @@ impl Receiver {
         self.came_up(session_present);
         let end = self.serve(&requests, &mut poller).await;
         self.went_down();
+        self.still_there().await;
         end
     }
 
     /// Decides which session this is. Its number is durable before a message can carry it.
     async fn adopt_session(&mut self, session_present: bool) -> Result<(), WireError> {
         let owner = session::owner(&self.shared.broker);
-        let session = self.keeper.session().after_connack(owner, session_present);
+        let before = self.keeper.session();
+        self.check.connected(before, &owner, session_present);
+        let session = before.after_connack(owner, session_present, self.now());
         self.keeper.keep(session);
         // Without pings in the meantime, so not for long.
         match timeout(self.shared.patience(), self.keeper.settled()).await {
@@ -267,6 +289,25 @@ impl Receiver {
         self.shared.intake.link(LinkEvent::Down { at, last_heard });
     }
 
+    /// Notes that the broker had our session and lost nothing up to now that we know of.
+    async fn still_there(&mut self) {
+        let now = self.now();
+        let note = |session: &mut Session| {
+            session.seen = Some(now);
+            session.drops = session.drops.map(|drops| Drops { at: now, ..drops });
+        };
+        self.keeper.note(note).await;
+    }
+
+    /// Takes the broker's count of what it dropped.
+    async fn count_drops(&mut self) {
+        let count = *self.drops.borrow_and_update();
+        if let Some(count) = count {
+            let drops = self.check.counted(self.keeper.session().drops, count);
+            self.keeper.note(|session| session.drops = Some(drops)).await;
+        }
+    }
+
     /// Works until the connection ends.
     async fn serve(&mut self, requests: &Requests, poller: &mut Poller) -> End {
         let mut answers = JoinSet::new();
@@ -302,7 +343,9 @@ impl Receiver {
                             return error.into();
                         }
                     }
+                    Ok(()) = self.drops.changed() => self.count_drops().await,
                     _ = ask_again.tick() => {
+                        self.still_there().await;
                         self.shared.board.update(|status| status.taken_over = false);
                         self.subscriptions.forgive();
                         if let Err(error) = self.reconcile(requests, &mut answers, &mut drain) {
@@ -372,10 +415,12 @@ impl Receiver {
         drain: &mut Drain,
     ) -> Result<(), WireError> {
         let plan = self.subscriptions.plan();
-        let (ask, invalid): (Vec<_>, Vec<_>) =
-            plan.subscribe.into_iter().partition(|(filter, _)| wire::is_filter(filter));
-        for (filter, how) in invalid {
-            self.subscriptions.answered(&filter, how, Err(wire::NOT_A_FILTER));
+        let mut ask = Vec::with_capacity(plan.subscribe.len());
+        for (filter, how) in plan.subscribe {
+            match wire::rules_out(&filter, &self.limits) {
+                Some(refusal) => self.take_answer(&filter, how, Err(refusal)),
+                None => ask.push((filter, how)),
+            }
         }
         let filters = self.subscriptions.possible();
         self.keeper.keep(Session { filters, ..self.keeper.session().clone() });
@@ -391,8 +436,12 @@ impl Receiver {
         }
         let shown = self.subscriptions.status(&self.marker);
         self.shared.board.update(|status| status.subscriptions = Arc::new(shown));
+        self.check.limits(&self.limits, &self.subscriptions);
         if matches!(drain, Drain::Subscribing) && self.subscriptions.settled() {
-            if self.subscriptions.is_refused(&self.marker) || self.lost_markers >= LOST_MARKERS {
+            if self.subscriptions.is_refused(&self.marker)
+                || self.lost_markers >= LOST_MARKERS
+                || self.limits.most_qos == 0
+            {
                 drain.refused(Instant::now());
                 return Ok(());
             }
@@ -409,9 +458,7 @@ impl Receiver {
             Answer::Subscribed(filters, Ok(codes)) => {
                 let mut shown = Vec::with_capacity(filters.len());
                 for ((filter, how), code) in filters.into_iter().zip(codes) {
-                    if let Some(refusal) = self.subscriptions.answered(&filter, how, code) {
-                        tracing::warn!(event = "mqtt_subscription_refused", broker = %self.shared.broker.name, filter, code = refusal.code, reason = refusal.words, "the broker refuses a subscription");
-                    }
+                    self.take_answer(&filter, how, code);
                     if filter != self.marker {
                         let status = self.subscriptions.status_of(&filter);
                         shown.push((filter, status));
@@ -430,6 +477,20 @@ impl Receiver {
             // The connection is gone, which `poll` tells as well.
             Answer::Subscribed(_, Err(_)) | Answer::Unsubscribed(_, Err(_)) | Answer::Marker(_) => {
             }
+        }
+    }
+
+    /// Takes the answer for one filter, and says what is new about it.
+    fn take_answer(&mut self, filter: &str, how: Subscription, answer: Result<u8, Refusal>) {
+        let broker = &self.shared.broker.name;
+        match self.subscriptions.answered(filter, how, answer) {
+            Some(News::Refused(refusal)) => {
+                tracing::warn!(event = "mqtt_subscription_refused", broker = %broker, filter, code = refusal.code, reason = refusal.words, "the broker refuses a subscription");
+            }
+            Some(News::GrantedAtLast) => {
+                tracing::info!(event = "mqtt_subscription_granted", broker = %broker, filter, "the broker grants a subscription that it had refused");
+            }
+            None => {}
         }
     }
 

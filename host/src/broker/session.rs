@@ -5,11 +5,13 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinHandle;
 
 use crate::config::site::Broker;
+use crate::message::Timestamp;
 
 /// Keeps one small value for a link over restarts.
 ///
@@ -51,6 +53,19 @@ pub(super) struct Session {
     pub owner: String,
     /// Filters that may be subscribed in it.
     pub filters: BTreeSet<String>,
+    /// When the connection was last known to stand.
+    #[serde(default)]
+    pub seen: Option<Timestamp>,
+    /// What the broker said last of messages that it dropped.
+    #[serde(default)]
+    pub drops: Option<Drops>,
+}
+
+/// A broker's count of dropped messages, and when it was still so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Drops {
+    pub count: u64,
+    pub at: Timestamp,
 }
 
 impl Session {
@@ -69,13 +84,32 @@ impl Session {
         memory.keep(bytes)
     }
 
+    /// Whether it was ever begun, with this broker and client id.
+    pub(super) fn belongs_to(&self, owner: &str) -> bool {
+        self.owner == owner && self.epoch > 0
+    }
+
     /// The session after CONNACK: the same if the broker still has it and it is ours, else the
     /// next.
-    pub(super) fn after_connack(&self, owner: String, session_present: bool) -> Self {
-        if session_present && self.owner == owner && self.epoch > 0 {
+    pub(super) fn after_connack(
+        &self,
+        owner: String,
+        session_present: bool,
+        now: Timestamp,
+    ) -> Self {
+        let ours = self.belongs_to(&owner);
+        if session_present && ours {
             return self.clone();
         }
-        Self { epoch: self.epoch + 1, owner, filters: BTreeSet::new() }
+        // The broker may be the same and count on; another one counts for itself.
+        let drops = self.drops.filter(|_| ours);
+        Self { epoch: self.epoch + 1, owner, filters: BTreeSet::new(), seen: Some(now), drops }
+    }
+
+    /// What is left of it once the broker was told to end it: nobody's, so that its absence is
+    /// no loss.
+    pub(super) fn ended(&self) -> Self {
+        Self { epoch: self.epoch, ..Self::default() }
     }
 }
 
@@ -87,12 +121,15 @@ pub(super) struct Keeper {
     /// What is being kept; `true` once it is durable.
     writing: Option<JoinHandle<bool>>,
     kept: bool,
+    /// As `writing`, of what is good to know but nothing depends on.
+    noting: Option<JoinHandle<bool>>,
 }
 
 impl Keeper {
     pub(super) fn new(memory: Arc<dyn Memory>, broker: &str) -> Self {
         let broker = broker.to_owned();
-        Self { memory, broker, session: Session::default(), writing: None, kept: true }
+        let session = Session::default();
+        Self { memory, broker, session, writing: None, kept: true, noting: None }
     }
 
     /// The session as it is, kept or on its way.
@@ -113,12 +150,29 @@ impl Keeper {
         if session == self.session && self.kept {
             return;
         }
-        self.session = session.clone();
+        self.session = session;
         self.kept = true; // unless `settled` learns otherwise
-        let (memory, broker, before) =
-            (Arc::clone(&self.memory), self.broker.clone(), self.writing.take());
-        self.writing = Some(tokio::spawn(async move {
-            if let Some(before) = before {
+        self.writing = Some(self.write());
+    }
+
+    /// Notes in the session what nothing depends on. While the memory is busy it is kept with
+    /// what comes next.
+    pub(super) async fn note(&mut self, change: impl FnOnce(&mut Session)) {
+        change(&mut self.session);
+        let busy =
+            |task: &Option<JoinHandle<bool>>| task.as_ref().is_some_and(|t| !t.is_finished());
+        if !busy(&self.writing) && !busy(&self.noting) && self.settled().await {
+            self.noting = Some(self.write());
+        }
+    }
+
+    /// Writes the session as it is, behind what is being written.
+    fn write(&mut self) -> JoinHandle<bool> {
+        let (session, memory) = (self.session.clone(), Arc::clone(&self.memory));
+        let broker = self.broker.clone();
+        let before = [self.writing.take(), self.noting.take()];
+        tokio::spawn(async move {
+            for before in before.into_iter().flatten() {
                 let _ = before.await; // what follows replaces it, whatever became of it
             }
             match tokio::task::spawn_blocking(move || session.keep(&*memory)).await {
@@ -129,7 +183,14 @@ impl Keeper {
                 }
                 Err(_) => false,
             }
-        }));
+        })
+    }
+
+    /// Waits for what is being noted, at most for `limit`.
+    pub(super) async fn noted(&mut self, limit: Duration) {
+        if let Some(noting) = self.noting.take() {
+            let _late_or_lost = tokio::time::timeout(limit, noting).await;
+        }
     }
 
     /// Waits for what is being kept; whether it is durable.
@@ -151,16 +212,18 @@ pub(super) fn owner(broker: &Broker) -> String {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp(1_770_000_000_000);
+
     #[test]
     fn a_lost_session_or_another_broker_starts_the_next_epoch() {
         let memory = InMemory::default();
-        let first = Session::recall(&memory).unwrap().after_connack("a@b:1".into(), true);
+        let first = Session::recall(&memory).unwrap().after_connack("a@b:1".into(), true, NOW);
         assert_eq!(first.epoch, 1);
         first.keep(&memory).unwrap();
         let again = Session::recall(&memory).unwrap();
-        assert_eq!(again.after_connack("a@b:1".into(), true).epoch, 1);
-        assert_eq!(again.after_connack("a@b:1".into(), false).epoch, 2);
-        assert_eq!(again.after_connack("a@c:1".into(), true).epoch, 2);
+        assert_eq!(again.after_connack("a@b:1".into(), true, NOW).epoch, 1);
+        assert_eq!(again.after_connack("a@b:1".into(), false, NOW).epoch, 2);
+        assert_eq!(again.after_connack("a@c:1".into(), true, NOW).epoch, 2);
     }
 
     #[test]
@@ -168,5 +231,58 @@ mod tests {
         let memory = InMemory::default();
         memory.keep(b"{".to_vec()).unwrap();
         assert_eq!(Session::recall(&memory).unwrap(), Session::default());
+    }
+
+    #[test]
+    fn reads_what_an_earlier_release_kept() {
+        let memory = InMemory::default();
+        memory.keep(br#"{"epoch":3,"owner":"a@b:1","filters":["x"]}"#.to_vec()).unwrap();
+        let session = Session::recall(&memory).unwrap();
+        assert_eq!((session.epoch, session.seen, session.drops), (3, None, None));
+        assert!(session.belongs_to("a@b:1"));
+    }
+
+    #[test]
+    fn a_session_that_was_ended_on_purpose_is_nobodys_and_its_number_is_not_used_again() {
+        let first = Session::default().after_connack("a@b:1".into(), false, NOW);
+        assert!(!first.ended().belongs_to("a@b:1"));
+        assert_eq!(first.ended().after_connack("a@b:1".into(), true, NOW).epoch, 2);
+    }
+
+    /// Takes what it is given only when it is let to.
+    struct Slow(Mutex<std::sync::mpsc::Receiver<()>>, InMemory);
+
+    impl Memory for Slow {
+        fn recall(&self) -> Result<Option<Vec<u8>>, MemoryError> {
+            self.1.recall()
+        }
+
+        fn keep(&self, value: Vec<u8>) -> Result<(), MemoryError> {
+            let waits = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            waits.recv().map_err(|error| MemoryError(error.to_string()))?;
+            self.1.keep(value)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_note_that_cannot_be_written_holds_up_no_session() {
+        let (go, waits) = std::sync::mpsc::sync_channel(8);
+        let memory = Arc::new(Slow(Mutex::new(waits), InMemory::default()));
+        let mut keeper = Keeper::new(memory.clone(), "main");
+        go.send(()).unwrap();
+        keeper.keep(Session::default().after_connack("a@b:1".into(), false, NOW));
+        assert!(keeper.settled().await);
+        for later in 1..4 {
+            keeper.note(|session| session.seen = Some(NOW.plus_ms(later))).await;
+        }
+        let resumed = keeper.session().after_connack("a@b:1".into(), true, NOW);
+        keeper.keep(resumed);
+        assert!(keeper.settled().await, "the number of the session was kept before");
+        // The next number waits for the note before it, and takes along what was noted since.
+        keeper.keep(keeper.session().after_connack("a@b:1".into(), false, NOW));
+        go.send(()).unwrap();
+        go.send(()).unwrap();
+        assert!(keeper.settled().await);
+        assert_eq!(Session::recall(&*memory).unwrap().epoch, 2);
     }
 }

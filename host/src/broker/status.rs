@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use serde::Serialize;
-
+use super::risk::Risk;
 use crate::message::Timestamp;
 
 /// A link at one moment.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct LinkStatus {
     /// The receiving connection stands.
     pub connected: bool,
@@ -43,11 +42,14 @@ pub struct LinkStatus {
     pub oversize: u64,
     /// Connections of the receiving side after the first.
     pub reconnects: u64,
+    /// How the broker can lose messages, or did within the last day.
+    pub risks: Vec<Risk>,
+    /// Messages that it counted as dropped since we listen.
+    pub dropped: u64,
 }
 
 /// How one wanted filter stands with the broker.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "state", rename_all = "lowercase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SubscriptionStatus {
     /// Not asked for yet, or not answered.
     Pending,

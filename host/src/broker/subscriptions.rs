@@ -27,7 +27,20 @@ enum Have {
     Asked(Subscription),
     Granted(Subscription, u8),
     Refused(Subscription, Refusal),
+    /// Refused, and to be asked for once more.
+    Doubted(Subscription, Refusal),
+    /// Refused, and asked for once more. Until the answer is there it counts as refused.
+    AskedAgain(Subscription, Refusal),
     Leaving,
+}
+
+/// What an answer of the broker changed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum News {
+    /// Refused, and it was not known before.
+    Refused(Refusal),
+    /// Granted after it was refused.
+    GrantedAtLast,
 }
 
 /// What to send.
@@ -67,7 +80,7 @@ impl Subscriptions {
         }
         plan.unsubscribe.retain(|filter| match self.have.get(filter) {
             // Nothing to give up.
-            Some(Have::Refused(..)) => {
+            Some(Have::Refused(..) | Have::Doubted(..)) => {
                 self.have.remove(filter);
                 false
             }
@@ -79,38 +92,47 @@ impl Subscriptions {
         }
         for (filter, how) in &self.wanted {
             let as_wanted = match self.have.get(filter) {
-                Some(Have::Asked(with) | Have::Granted(with, _) | Have::Refused(with, _)) => {
-                    with == how
-                }
-                Some(Have::LeftOver | Have::Leaving) | None => false,
+                Some(
+                    Have::Asked(with)
+                    | Have::Granted(with, _)
+                    | Have::Refused(with, _)
+                    | Have::AskedAgain(with, _),
+                ) => with == how,
+                Some(Have::LeftOver | Have::Doubted(..) | Have::Leaving) | None => false,
             };
             if !as_wanted {
-                self.have.insert(filter.clone(), Have::Asked(*how));
+                let asked = match self.have.get(filter) {
+                    Some(Have::Doubted(_, refusal)) => Have::AskedAgain(*how, *refusal),
+                    _ => Have::Asked(*how),
+                };
+                self.have.insert(filter.clone(), asked);
                 plan.subscribe.push((filter.clone(), *how));
             }
         }
         plan
     }
 
-    /// The broker's answer for one filter; returns a refusal that was not known before.
+    /// The broker's answer for one filter.
     pub(super) fn answered(
         &mut self,
         filter: &str,
         how: Subscription,
         answer: Result<u8, Refusal>,
-    ) -> Option<Refusal> {
+    ) -> Option<News> {
         let have = self.have.get_mut(filter)?;
-        if *have != Have::Asked(how) {
-            return None; // overtaken by a later request
-        }
+        let before = match *have {
+            Have::Asked(with) if with == how => None,
+            Have::AskedAgain(with, refusal) if with == how => Some(refusal),
+            _ => return None, // overtaken by a later request
+        };
         match answer {
             Ok(qos) => {
                 *have = Have::Granted(how, qos);
-                None
+                before.map(|_| News::GrantedAtLast)
             }
             Err(refusal) => {
                 *have = Have::Refused(how, refusal);
-                Some(refusal)
+                (before != Some(refusal)).then_some(News::Refused(refusal))
             }
         }
     }
@@ -124,24 +146,50 @@ impl Subscriptions {
 
     /// Lets [`plan`](Self::plan) ask again for what was refused: an access list may have changed.
     pub(super) fn forgive(&mut self) {
-        self.have.retain(|_, have| !matches!(have, Have::Refused(..)));
+        for have in self.have.values_mut() {
+            if let Have::Refused(how, refusal) = *have {
+                *have = Have::Doubted(how, refusal);
+            }
+        }
     }
 
     /// Every wanted filter is granted or refused.
     pub(super) fn settled(&self) -> bool {
-        self.wanted.keys().all(|filter| {
-            matches!(self.have.get(filter), Some(Have::Granted(..) | Have::Refused(..)))
-        })
+        let granted = |filter| matches!(self.have.get(filter), Some(Have::Granted(..)));
+        self.wanted.keys().all(|filter| granted(filter) || self.refusal(filter).is_some())
     }
 
     /// Whether the broker refuses this filter.
     pub(super) fn is_refused(&self, filter: &str) -> bool {
-        matches!(self.have.get(filter), Some(Have::Refused(..)))
+        self.refusal(filter).is_some()
+    }
+
+    fn refusal(&self, filter: &str) -> Option<Refusal> {
+        match self.have.get(filter) {
+            Some(
+                Have::Refused(_, refusal)
+                | Have::Doubted(_, refusal)
+                | Have::AskedAgain(_, refusal),
+            ) => Some(*refusal),
+            _ => None,
+        }
+    }
+
+    /// What is wanted, with the QoS that was granted where the broker has answered.
+    pub(super) fn wanted(&self) -> impl Iterator<Item = (&str, Subscription, Option<u8>)> {
+        self.wanted.iter().map(|(filter, how)| {
+            let granted = match self.have.get(filter) {
+                Some(Have::Granted(_, qos)) => Some(*qos),
+                _ => None,
+            };
+            (filter.as_str(), *how, granted)
+        })
     }
 
     /// Filters that the broker may have in our session.
     pub(super) fn possible(&self) -> BTreeSet<String> {
-        let held = self.have.iter().filter(|(_, have)| !matches!(have, Have::Refused(..)));
+        let refused = |have: &Have| matches!(have, Have::Refused(..) | Have::Doubted(..));
+        let held = self.have.iter().filter(|(_, have)| !refused(have));
         held.map(|(filter, _)| filter.clone()).collect()
     }
 
@@ -153,10 +201,10 @@ impl Subscriptions {
 
     /// How one wanted filter stands.
     pub(super) fn status_of(&self, filter: &str) -> SubscriptionStatus {
-        match self.have.get(filter) {
-            Some(Have::Granted(_, qos)) => SubscriptionStatus::Granted { qos: *qos },
-            Some(Have::Refused(_, refusal)) => {
-                SubscriptionStatus::Refused { code: refusal.code, reason: refusal.words.to_owned() }
+        match (self.have.get(filter), self.refusal(filter)) {
+            (Some(Have::Granted(_, qos)), _) => SubscriptionStatus::Granted { qos: *qos },
+            (_, Some(Refusal { code, words })) => {
+                SubscriptionStatus::Refused { code, reason: words.to_owned() }
             }
             _ => SubscriptionStatus::Pending,
         }
@@ -228,16 +276,39 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_shown_and_asked_again_only_when_forgiven() {
+    fn a_refusal_is_shown_until_what_is_asked_again_is_granted() {
         let mut subscriptions = Subscriptions::default();
         want(&mut subscriptions, &[("a", 1)]);
-        assert_eq!(subscriptions.answered("a", HOW(1), Err(NO)), Some(NO));
-        assert!(subscriptions.settled());
-        assert_eq!(subscriptions.plan(), Plan::default());
+        assert_eq!(subscriptions.answered("a", HOW(1), Err(NO)), Some(News::Refused(NO)));
         let shown = SubscriptionStatus::Refused { code: 0x87, reason: "not allowed".into() };
-        assert_eq!(subscriptions.status("")["a"], shown);
+        let still_refused = |subscriptions: &Subscriptions| {
+            assert!(subscriptions.settled());
+            assert_eq!(subscriptions.status("")["a"], shown);
+        };
+        assert_eq!(subscriptions.plan(), Plan::default());
+        still_refused(&subscriptions);
         subscriptions.forgive();
+        still_refused(&subscriptions);
         assert_eq!(subscriptions.plan().subscribe.len(), 1);
+        assert_eq!(subscriptions.plan(), Plan::default());
+        still_refused(&subscriptions);
+        assert_eq!(subscriptions.answered("a", HOW(1), Err(NO)), None, "it was said before");
+        subscriptions.forgive();
+        subscriptions.plan();
+        assert_eq!(subscriptions.answered("a", HOW(1), Ok(1)), Some(News::GrantedAtLast));
+        assert_eq!(subscriptions.status("")["a"], SubscriptionStatus::Granted { qos: 1 });
+    }
+
+    #[test]
+    fn what_is_refused_and_no_longer_wanted_is_forgotten() {
+        let mut subscriptions = Subscriptions::default();
+        want(&mut subscriptions, &[("a", 1), ("b", 1)]);
+        subscriptions.answered("a", HOW(1), Err(NO));
+        subscriptions.answered("b", HOW(1), Err(NO));
+        subscriptions.forgive();
+        assert_eq!(want(&mut subscriptions, &[("b", 1)]), (vec!["b".into()], vec![]));
+        // It is under way, so the broker may have it.
+        assert_eq!(want(&mut subscriptions, &[]), (vec![], vec!["b".into()]));
     }
 
     #[test]

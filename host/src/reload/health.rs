@@ -62,6 +62,9 @@ pub struct BrokerHealth {
     /// usual length and they go on coming as in the last hour.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub queue_hours_left: Option<f64>,
+    /// How the broker can lose messages before they come here, or did within the last day.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -178,8 +181,12 @@ impl Tapline {
             self.serving.warning(config).into_iter().chain(odd)
         });
         let warnings = warnings.chain(self.shadow_warnings());
+        // They are the broker's to mend: what runs here runs as it should.
+        let at_risk = brokers.iter().flat_map(|(name, broker)| {
+            broker.risks.iter().map(move |risk| format!("broker `{name}` {risk}"))
+        });
         Health {
-            warnings: warnings.collect(),
+            warnings: at_risk.chain(warnings).collect(),
             status: if problems.is_empty() { "ok" } else { "degraded" },
             devices: running.config.as_ref().map_or(0, |c| c.devices.by_id.len()),
             subscriptions: brokers.values().map(|b| b.subscriptions).sum(),
@@ -227,6 +234,7 @@ fn broker(name: &str, connection: &Connection, problems: &mut Vec<String>) -> Br
         shed: status.shed,
         unrouted: connection.router.unrouted(),
         queue_hours_left: None,
+        risks: status.risks.iter().map(ToString::to_string).collect(),
     }
 }
 

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::{Connection, Tapline};
-use crate::broker::SubscriptionStatus;
+use crate::broker::{Risk, SubscriptionStatus};
 use crate::module::Module;
 use crate::pipeline::{FILTERS, Flow, Plan, Shard, StageStats};
 use crate::store::SinkId;
@@ -169,6 +169,11 @@ fn of_broker(page: &mut Page, name: &str, connection: &Connection) {
     for (state, count) in [("granted", granted), ("pending", pending), ("refused", refused)] {
         page.level(&table::BROKER_SUBSCRIPTIONS, &[name, state], count);
     }
+    for kind in Risk::KINDS {
+        let at_risk = status.risks.iter().any(|risk| risk.kind() == kind);
+        page.flag(&table::BROKER_RISK, &[name, kind], at_risk);
+    }
+    page.count(&table::BROKER_DROPPED, labels, status.dropped);
 }
 
 fn of_pipeline(page: &mut Page, name: &str, shard: &Shard, flow: &Flow) {

@@ -84,6 +84,12 @@ pub struct BrokerStatus {
     pub reconnects: u64,
     /// Received and not settled.
     pub held_messages: usize,
+    /// How the broker can lose messages before they come here, or did within the last day.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub risks: Vec<String>,
+    /// Messages of any client that the broker counted as dropped while Tapline runs.
+    #[serde(default)]
+    pub dropped_by_broker: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<Failure>,
 }
@@ -272,6 +278,8 @@ fn broker(name: &str, connection: &Connection) -> BrokerStatus {
         unrouted: connection.router.unrouted(),
         reconnects: status.reconnects,
         held_messages: status.held_messages,
+        risks: status.risks.iter().map(ToString::to_string).collect(),
+        dropped_by_broker: status.dropped,
         last_error: status.last_error.map(|what| failure(what, status.last_error_at)),
     };
     for (filter, state) in status.subscriptions.iter() {

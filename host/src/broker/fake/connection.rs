@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::packets::{self, Delivery, Packet};
-use super::{Client, Order, Shared};
+use super::{Client, Limits, Order, Shared};
 
 pub(super) async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
@@ -98,9 +98,14 @@ impl Connection {
                 self.clean = clean && session_expiry.unwrap_or(0) == 0;
                 let present = self.register(clean);
                 let present = script.session_present.unwrap_or(present);
-                packets::connack(self.version, present, 0, script.max_packet)
+                packets::connack(self.version, present, 0, script.limits)
             }
             Packet::Subscribe { packet_id, filters } => {
+                let forbidden =
+                    |(filter, _): &(String, u8)| script.close_on_subscribe.as_ref() == Some(filter);
+                if filters.iter().any(forbidden) {
+                    return None;
+                }
                 let codes: Vec<u8> = filters
                     .iter()
                     .map(|(filter, qos)| script.suback.get(filter).copied().unwrap_or(*qos))
@@ -148,8 +153,12 @@ impl Connection {
 
     /// CONNACK with a code leaves by way of the orders, as the connection ends behind it.
     fn refuse(&self, code: u8) -> Option<Vec<u8>> {
-        let _ =
-            self.orders_tx.try_send(Order::Send(packets::connack(self.version, false, code, None)));
+        let _ = self.orders_tx.try_send(Order::Send(packets::connack(
+            self.version,
+            false,
+            code,
+            Limits::default(),
+        )));
         let _ = self.orders_tx.try_send(Order::Cut);
         Some(Vec::new())
     }

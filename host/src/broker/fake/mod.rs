@@ -51,10 +51,23 @@ pub struct Script {
     pub swallow: Option<String>,
     /// Close the connection on what is published below this topic.
     pub close_on_publish: Option<String>,
+    /// Close the connection on a SUBSCRIBE with this filter.
+    pub close_on_subscribe: Option<String>,
     /// Do not answer pings.
     pub ignore_pings: bool,
-    /// Maximum Packet Size in CONNACK (MQTT 5).
+    /// What CONNACK says of the broker (MQTT 5).
+    pub limits: Limits,
+}
+
+/// Properties of CONNACK; what is `None` is left out.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    pub session_expiry: Option<u32>,
+    pub most_qos: Option<u8>,
+    pub retains: Option<bool>,
     pub max_packet: Option<u32>,
+    pub wildcards: Option<bool>,
+    pub shared: Option<bool>,
 }
 
 /// A running scripted broker; the port closes when it is dropped.

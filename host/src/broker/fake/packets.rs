@@ -5,6 +5,8 @@
 
 use bytes::BytesMut;
 
+use super::Limits;
+
 /// What a client sent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Packet {
@@ -233,18 +235,24 @@ fn from_v4(packet: rumqttc_v4::Packet) -> Result<Packet, String> {
     })
 }
 
-pub(super) fn connack(
-    version: u8,
-    session_present: bool,
-    code: u8,
-    max_packet: Option<u32>,
-) -> Vec<u8> {
+pub(super) fn connack(version: u8, session_present: bool, code: u8, limits: Limits) -> Vec<u8> {
     let mut body = vec![u8::from(session_present), code];
     if version == 5 {
         let mut properties = Vec::new();
-        if let Some(max) = max_packet {
-            properties.push(0x27);
-            properties.extend(max.to_be_bytes());
+        for (id, number) in [(0x11, limits.session_expiry), (0x27, limits.max_packet)] {
+            if let Some(number) = number {
+                properties.push(id);
+                properties.extend(number.to_be_bytes());
+            }
+        }
+        let bytes = [
+            (0x24, limits.most_qos),
+            (0x25, limits.retains.map(u8::from)),
+            (0x28, limits.wildcards.map(u8::from)),
+            (0x2a, limits.shared.map(u8::from)),
+        ];
+        for (id, byte) in bytes {
+            properties.extend(byte.iter().flat_map(|byte| [id, *byte]));
         }
         body.extend(with_length(&properties));
     }

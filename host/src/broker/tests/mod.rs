@@ -15,6 +15,7 @@ use crate::message::{Properties, Publication};
 mod leaving;
 mod publishing;
 mod receiving;
+mod self_check;
 mod subscribing;
 
 const SOON: Duration = Duration::from_secs(15);
@@ -142,7 +143,9 @@ fn wanted(filters: &[&str]) -> BTreeMap<String, Subscription> {
 }
 
 fn subscribes(log: &[Entry]) -> Vec<(usize, Vec<String>)> {
+    // The publishing connection asks for what the broker dropped.
     log.iter()
+        .filter(|entry| entry.client_id == "t")
         .filter_map(|entry| match &entry.packet {
             Packet::Subscribe { filters, .. } => {
                 Some((entry.connection, filters.iter().map(|(filter, _)| filter.clone()).collect()))

@@ -38,7 +38,7 @@ async fn a_refused_publication_and_one_too_large_fail_for_good() {
     let bench = Bench::new(MqttVersion::V5).await;
     bench.broker.script(|script| {
         script.puback = Some(0x87);
-        script.max_packet = Some(1000);
+        script.limits.max_packet = Some(1000);
     });
     let link = bench.link(&[]);
     let refused = link.publish(&publication("out", 1), None, SOON).await.unwrap_err();

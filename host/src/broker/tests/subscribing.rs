@@ -95,6 +95,47 @@ async fn a_refused_subscription_is_shown_with_its_reason_and_holds_up_nothing() 
 }
 
 #[tokio::test]
+async fn what_was_refused_is_asked_for_again_and_shown_until_it_is_granted() {
+    for version in BOTH {
+        let mut bench = Bench::new(version).await;
+        bench.config.keep_alive = Duration::ZERO; // no ping that a minute at once would miss
+        bench.broker.script(|script| _ = script.suback.insert("secret/#".into(), 0x80));
+        let link = bench.link(&["a", "secret/#"]);
+        bench.drained(1).await;
+        let refused = |link: &Link| {
+            matches!(link.status().subscriptions["secret/#"], SubscriptionStatus::Refused { .. })
+        };
+        let asked_after = |times: usize| {
+            let bench = &bench;
+            async move {
+                tokio::time::pause();
+                tokio::time::advance(Duration::from_secs(61)).await;
+                tokio::time::resume();
+                let log = bench.logged(|log| subscribes(log).len() > times).await;
+                assert_eq!(subscribes(&log)[times].1, ["secret/#"]);
+            }
+        };
+        for times in 1..=2 {
+            assert!(refused(&link));
+            asked_after(times).await;
+            assert!(refused(&link), "nobody has granted it");
+        }
+        bench.broker.script(|script| script.suback.clear());
+        asked_after(3).await;
+        let granted = async {
+            while refused(&link) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(SOON, granted).await.unwrap();
+        let granted = SubscriptionStatus::Granted { qos: 1 };
+        assert!(link.status().subscriptions.values().all(|status| *status == granted));
+        assert_eq!(link.status().reconnects, 0);
+        link.stop(Farewell::KeepSession, SOON).await;
+    }
+}
+
+#[tokio::test]
 async fn a_changed_set_reaches_the_broker_at_once() {
     let bench = Bench::new(MqttVersion::V5).await;
     let link = bench.link(&["a", "b"]);

@@ -5,6 +5,7 @@
 //! pair of its own, so that nothing that was queued for one can reach the next. Neighbours:
 //! `receive`, `outlet` and `probe` above. Invariant: no type of the library leaves this folder.
 
+mod limits;
 mod prompt;
 mod reason;
 mod tls;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub(super) use self::limits::{Limits, has_wildcard, is_shared};
 use super::Subscription;
 use crate::config::site::{Broker, MqttVersion};
 use crate::message::{Properties, Publication};
@@ -132,7 +134,8 @@ impl Poller {
                 .unwrap_or(Err(WireError::Stuck(patience)))?,
             None => self.events.poll().await?,
         };
-        if let Arrival::Connected { keep_alive: Some(theirs), .. } = arrival {
+        if let Arrival::Connected { limits: Limits { keep_alive: Some(theirs), .. }, .. } = arrival
+        {
             self.patience = patience(theirs);
         }
         Ok(arrival)
@@ -157,9 +160,7 @@ fn patience(keep_alive: Duration) -> Option<Duration> {
 pub(super) enum Arrival {
     Connected {
         session_present: bool,
-        largest_packet: Option<u32>,
-        /// What the broker wants in place of ours (MQTT 5).
-        keep_alive: Option<Duration>,
+        limits: Limits,
     },
     Message(Inbound),
     /// Another packet of the broker, which shows that it is alive.
@@ -311,6 +312,11 @@ fn io_words(error: &std::io::Error) -> WireError {
 /// What is said of a filter that the library would not even send.
 pub(super) const NOT_A_FILTER: Refusal =
     Refusal { code: 0x8f, words: "it is not a valid topic filter" };
+
+/// Why a broker with these limits cannot be asked for this filter.
+pub(super) fn rules_out(filter: &str, limits: &Limits) -> Option<Refusal> {
+    if is_filter(filter) { limits.rules_out(filter) } else { Some(NOT_A_FILTER) }
+}
 
 /// Whether a broker can be asked for this filter.
 pub(super) fn is_filter(filter: &str) -> bool {

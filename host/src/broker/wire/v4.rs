@@ -14,7 +14,8 @@ use rumqttc_v4::{
 };
 
 use super::{
-    Arrival, Confirmed, Dial, Granted, Inbound, Pending, Refusal, WireError, io_words, reason,
+    Arrival, Confirmed, Dial, Granted, Inbound, Limits, Pending, Refusal, WireError, io_words,
+    reason,
 };
 use crate::broker::Subscription;
 use crate::config::site::Transport;
@@ -150,8 +151,7 @@ impl Events {
                 self.events.mqtt_options.clear_session_store();
                 Ok(Arrival::Connected {
                     session_present: connack.session_present,
-                    largest_packet: None,
-                    keep_alive: None,
+                    limits: Limits::default(),
                 })
             }
             Ok(Event::Incoming(_)) => Ok(Arrival::Sign),

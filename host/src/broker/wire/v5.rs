@@ -5,16 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rumqttc_v5::{
-    AckMode, AsyncClient, Broker as Target, ConnectProperties, ConnectReturnCode, ConnectionError,
-    DisconnectProperties, DisconnectReasonCode, Event, EventLoop, IncomingPacketSizeLimit,
-    LastWill, ManualAck, MqttOptions, NetworkOptions, Packet, PersistedAckMode, PersistedSession,
-    PubAck, PubRec, Publish, PublishNoticeError, PublishOptions, PublishProperties, QoS,
-    RetainForwardRule, SessionStore, SessionStoreError, SessionStoreKey, StateError,
-    SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, TlsError, Transport as Carrier,
+    AckMode, AsyncClient, Broker as Target, ConnAckProperties, ConnectProperties,
+    ConnectReturnCode, ConnectionError, DisconnectProperties, DisconnectReasonCode, Event,
+    EventLoop, IncomingPacketSizeLimit, LastWill, ManualAck, MqttOptions, NetworkOptions, Packet,
+    PersistedAckMode, PersistedSession, PubAck, PubRec, Publish, PublishNoticeError,
+    PublishOptions, PublishProperties, QoS, RetainForwardRule, SessionStore, SessionStoreError,
+    SessionStoreKey, StateError, SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration,
+    TlsError, Transport as Carrier,
 };
 
 use super::{
-    Arrival, Confirmed, Dial, Granted, Inbound, Pending, Refusal, WireError, io_words, reason,
+    Arrival, Confirmed, Dial, Granted, Inbound, Limits, Pending, Refusal, WireError, io_words,
+    reason,
 };
 use crate::broker::{RetainHandling, Subscription};
 use crate::config::site::Transport;
@@ -167,12 +169,9 @@ impl Events {
             Ok(Event::Incoming(Packet::ConnAck(connack))) => {
                 // The library would build a checkpoint of its session for every packet.
                 self.events.options.clear_session_store();
-                let properties = connack.properties.as_ref();
-                let keep_alive = properties.and_then(|said| said.server_keep_alive);
                 Ok(Arrival::Connected {
                     session_present: connack.session_present,
-                    largest_packet: properties.and_then(|said| said.max_packet_size),
-                    keep_alive: keep_alive.map(|seconds| Duration::from_secs(u64::from(seconds))),
+                    limits: connack.properties.as_ref().map(limits).unwrap_or_default(),
                 })
             }
             Ok(Event::Incoming(_)) => Ok(Arrival::Sign),
@@ -221,6 +220,20 @@ impl Events {
             ConnectionError::RequestsDone => WireError::Over,
             other => WireError::Other(other.to_string()),
         }
+    }
+}
+
+fn limits(said: &ConnAckProperties) -> Limits {
+    let does = |available: Option<u8>| available != Some(0);
+    let seconds = |seconds| Duration::from_secs(u64::from(seconds));
+    Limits {
+        session_expiry: said.session_expiry_interval,
+        most_qos: said.max_qos.unwrap_or(2),
+        retains: does(said.retain_available),
+        wildcards: does(said.wildcard_subscription_available),
+        shared: does(said.shared_subscription_available),
+        largest_packet: said.max_packet_size,
+        keep_alive: said.server_keep_alive.map(seconds),
     }
 }
 

@@ -342,6 +342,8 @@ mod tests {
                 unrouted: 0,
                 reconnects: 1,
                 held_messages: 0,
+                risks: Vec::new(),
+                dropped_by_broker: 0,
                 last_error: None,
             }],
             pipelines: vec![PipelineStatus {

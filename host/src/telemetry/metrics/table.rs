@@ -98,6 +98,10 @@ metrics! {
     BROKER_HELD_BYTES = Gauge "broker_held" in "bytes" by ["broker"]: "Their size";
     BROKER_SUBSCRIPTIONS = Gauge "broker_subscriptions" by ["broker", "state"]:
         "Topic filters by state: granted, pending or refused";
+    BROKER_RISK = Gauge "broker_risk" by ["broker", "risk"]:
+        "1 while the broker can lose messages in this way, or did within the last day";
+    BROKER_DROPPED = Counter "broker_dropped" by ["broker"]:
+        "Messages of any client that the broker counted as dropped";
 
     RUNNING = Gauge "pipeline_running" by ["pipeline"]: "1 while the pipeline's thread runs";
     HALTED = Gauge "pipeline_halted" by ["pipeline"]:
