@@ -7,6 +7,7 @@
 mod build;
 mod capture;
 pub mod component;
+pub mod contract;
 mod create;
 pub mod debian;
 mod embedded;

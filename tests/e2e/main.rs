@@ -12,6 +12,7 @@ mod capture;
 mod clocks;
 mod commands;
 mod compare;
+mod contract;
 mod dead_letters;
 mod decisions;
 mod erp_answers;

@@ -3,7 +3,17 @@
 
 use std::time::Duration;
 
+use tapline_kit::contract::Difference;
+
 use super::loaded::Role;
+
+const REBUILD: &str = concat!(
+    "build it with version ",
+    env!("CARGO_PKG_VERSION"),
+    " of the SDK, which `tapline build` brings"
+);
+/// Differences that one message names.
+const TOLD: usize = 3;
 
 /// Why the WebAssembly engine does not start.
 #[derive(Debug, thiserror::Error)]
@@ -29,8 +39,10 @@ pub enum LoadError {
     CompilersBusy { running: usize },
     #[error("the module imports {}, but a module may import nothing except `{allowed}`", listed(.names))]
     ForbiddenImports { names: Vec<String>, allowed: &'static str },
-    #[error("the module was made for `{found}`, and this program speaks `{spoken}`")]
-    OtherVersion { found: String, spoken: String },
+    #[error("the module was made for `{found}`, and this program speaks `{spoken}`{}", told(.differences))]
+    OtherVersion { found: String, spoken: String, differences: Vec<Difference> },
+    #[error("the module was made for another contract{}", told(.differences))]
+    OtherContract { differences: Vec<Difference> },
     #[error("the module exports {}, which is no role of a module", listed(.exports))]
     NoRole { exports: Vec<String> },
     #[error("the module exports `{0}` and `{1}`, but a module has one role", .roles[0], .roles[1])]
@@ -64,10 +76,10 @@ impl LoadError {
             Self::ForbiddenImports { .. } => {
                 "build for wasm32-unknown-unknown, without WASI: time, randomness and input come from the host"
             }
-            Self::OtherVersion { .. } => "build it against this program's version of the SDK",
+            Self::OtherVersion { .. } | Self::OtherContract { .. } => REBUILD,
             Self::NoRole { .. } => "export one of validator, parser, detector and sink",
             Self::TwoRoles { .. } => "make two modules of it",
-            Self::WrongShape { .. } => "build it against the published `wit/`",
+            Self::WrongShape { .. } => REBUILD,
             Self::Describe(_) | Self::Description { .. } => "correct its `describe`",
             Self::NoThread(_) => "give the process more threads or memory",
         }
@@ -134,6 +146,19 @@ fn overdue(limit: Duration, clock: Clock) -> String {
         }
         Clock::Wall => format!("a call of the module did not end within {ms} ms"),
     }
+}
+
+/// The first few differences, as the end of a sentence.
+fn told(differences: &[Difference]) -> String {
+    let mut text = String::new();
+    for (index, difference) in differences.iter().take(TOLD).enumerate() {
+        text.push_str(if index == 0 { ": " } else { "; " });
+        text.push_str(&difference.to_string());
+    }
+    if let Some(more) = differences.len().checked_sub(TOLD).filter(|more| *more > 0) {
+        text.push_str(&format!("; and {more} more"));
+    }
+    text
 }
 
 fn listed(names: &[String]) -> String {

@@ -4,6 +4,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Instant;
 
+use tapline_kit::contract::Contract;
 use wasmtime::component::Component;
 use wasmtime::component::types::ComponentItem;
 use wit_component::ComponentEncoder;
@@ -23,6 +24,8 @@ const ALLOWED: &str = "tapline:host/log";
 
 /// Where a module's functions are found, without the version.
 pub(super) const CONTRACT: &str = "tapline:module/";
+/// Of the contract. A module of another third number is taken too: it differs in what is not
+/// called, or it is told in what (`wit/README.md`, Versions).
 const VERSION: &str = "0.1.0";
 
 /// Where the functions of a role are in the component.
@@ -54,6 +57,10 @@ impl Engine {
     /// unless the cache has it, which takes from milliseconds to seconds: not for a thread
     /// that others wait for.
     pub fn load(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
+        self.load_sound(bytes).map_err(|error| explained(error, bytes))
+    }
+
+    fn load_sound(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
         let limit = self.options.module_size;
         if bytes.len() > limit {
             return Err(LoadError::TooLarge { size: bytes.len(), limit });
@@ -139,11 +146,8 @@ impl Engine {
             };
             let (interface, version) = name.split_once('@').unwrap_or((name, ""));
             let ours = interface == ALLOWED || interface.starts_with(CONTRACT);
-            if ours && version != VERSION {
-                return Err(LoadError::OtherVersion {
-                    found: name.to_owned(),
-                    spoken: format!("{interface}@{VERSION}"),
-                });
+            if ours && !is_spoken(version) {
+                return Err(other_version(name, interface));
             }
             let functions = instance
                 .exports(engine)
@@ -173,11 +177,8 @@ impl Engine {
             else {
                 continue;
             };
-            if version != VERSION {
-                return Err(LoadError::OtherVersion {
-                    found: export.clone(),
-                    spoken: format!("{CONTRACT}{interface}@{VERSION}"),
-                });
+            if !is_spoken(version) {
+                return Err(other_version(export, &format!("{CONTRACT}{interface}")));
             }
             roles.extend(Role::ALL.into_iter().filter(|role| role.name() == interface));
         }
@@ -186,6 +187,43 @@ impl Engine {
             [] => Err(LoadError::NoRole { exports }),
             [first, second, ..] => Err(LoadError::TwoRoles { roles: [first, second] }),
         }
+    }
+}
+
+/// Whether a version differs in its third number alone, or not at all.
+fn is_spoken(version: &str) -> bool {
+    let line = |version: &str| version.rsplit_once('.').map(|(line, _)| line.to_owned());
+    line(version) == line(VERSION)
+}
+
+fn other_version(found: &str, interface: &str) -> LoadError {
+    LoadError::OtherVersion {
+        found: found.to_owned(),
+        spoken: format!("{interface}@{VERSION}"),
+        differences: Vec::new(),
+    }
+}
+
+/// Says in what the contract differs that a refused module was built against.
+fn explained(error: LoadError, bytes: &[u8]) -> LoadError {
+    let of_contract = matches!(
+        error,
+        LoadError::OtherVersion { .. }
+            | LoadError::WrongShape { .. }
+            | LoadError::ForbiddenImports { .. }
+    );
+    if !of_contract {
+        return error;
+    }
+    let theirs = wrapped(bytes).ok().and_then(|bytes| Contract::of_component(&bytes).ok());
+    let Some((ours, theirs)) = Contract::current().ok().zip(theirs) else { return error };
+    let differences = ours.differences(&theirs);
+    match error {
+        LoadError::OtherVersion { found, spoken, .. } => {
+            LoadError::OtherVersion { found, spoken, differences }
+        }
+        _ if differences.is_empty() => error,
+        _ => LoadError::OtherContract { differences },
     }
 }
 

@@ -60,7 +60,49 @@ fn refuses_an_import_by_its_name() {
 
 #[test]
 fn refuses_another_version_of_the_contract() {
-    is_refused(&worlds::of_version("0.9.0"), "was made for `tapline:host/log@0.9.0`");
+    let error = ENGINE.load(&worlds::of_version("0.9.0")).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the module was made for `tapline:host/log@0.9.0`, and this program speaks \
+         `tapline:host/log@0.1.0`"
+    );
+    let sdk = concat!("version ", env!("CARGO_PKG_VERSION"), " of the SDK");
+    assert!(error.remedy().contains(sdk), "{}", error.remedy());
+}
+
+#[test]
+fn says_in_what_another_contract_differs() {
+    let without_device = ("    device: option<string>,\n    properties", "    properties");
+    for version in ["0.1.0", "0.1.4", "0.2.0"] {
+        is_refused(
+            &worlds::changed(version, without_device),
+            "in `tapline:module/parser` the record `message` lacks the field `device`",
+        );
+    }
+    is_refused(
+        &worlds::changed("0.1.1", ("write: func", "flush: func();\n  write: func")),
+        "in `tapline:host/log` the function `flush` is not offered here",
+    );
+}
+
+#[test]
+fn runs_a_module_of_a_contract_that_has_grown_since() {
+    // What a module does not use of a later contract, it does not notice; versions stand in the
+    // file as text.
+    let mut later = wasm("shelly");
+    let (from, to) = (b"@0.1.0", b"@0.1.9");
+    let mut replaced = 0;
+    while let Some(at) = later.windows(from.len()).position(|bytes| bytes == from) {
+        later[at..at + from.len()].copy_from_slice(to);
+        replaced += 1;
+    }
+    assert!(replaced > 3, "{replaced}");
+    let module = ENGINE.load(&later).unwrap();
+    let mut instance = module.instantiate(Limits::default(), log_context()).unwrap();
+    instance.configure(SETTINGS, "{}").unwrap().unwrap();
+    let status = message("cellar/status/switch:0", r#"{"id":0,"output":true,"apower":125.5}"#);
+    let items = instance.parse(&inputs(&[status])).unwrap().remove(0).unwrap();
+    assert!(!items.is_empty());
 }
 
 #[test]

@@ -37,11 +37,16 @@ pub(super) fn parser(more: &str, body: &str) -> Vec<u8> {
 
 /// The contract under another version, as a module of the future would have it.
 pub(super) fn of_version(version: &str) -> Vec<u8> {
+    changed(version, ("0.1.0", version))
+}
+
+/// A parser of a contract of another version, with a part of its text replaced.
+pub(super) fn changed(version: &str, (from, to): (&str, &str)) -> Vec<u8> {
     let wit = |path: &str| {
         let text = std::fs::read_to_string(
             std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit").join(path),
         );
-        text.unwrap().replace("0.1.0", version)
+        text.unwrap().replace(from, to).replace("0.1.0", version)
     };
     let mut resolve = Resolve::default();
     resolve.push_str("host.wit", &wit("deps/host/host.wit")).unwrap();
