@@ -48,7 +48,7 @@ async fn modules_of_the_first_contract_bring_a_session_to_odoo() {
     })
     .await;
     bench.tapline.take(&[&press]).await;
-    let status = bench.tapline.get("/api/v1/status").await.json;
+    let status = bench.tapline.get("/api/v1/status").await.body;
     let running = status["modules"].as_array().expect("modules are listed");
     for (name, bytes) in NAMES.map(|name| (name, wasm(name))) {
         let hash = Hash::of(&bytes).short();
