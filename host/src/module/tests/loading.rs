@@ -86,6 +86,26 @@ fn says_in_what_another_contract_differs() {
 }
 
 #[test]
+fn loads_modules_of_the_first_contract_as_they_were_built_then() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/contract/0.1.0");
+    let load = |name: &str| {
+        let bytes = std::fs::read(format!("{folder}/{name}.wasm")).unwrap();
+        ENGINE.load(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"))
+    };
+    for (name, role) in
+        [("shelly", Role::Parser), ("session", Role::Detector), ("odoo", Role::Sink)]
+    {
+        assert_eq!(load(name).role(), role);
+    }
+    let mut validator =
+        load("payload-format").instantiate(Limits::default(), log_context()).unwrap();
+    validator.configure(SETTINGS, r#"{"format":"json"}"#).unwrap().unwrap();
+    let messages = [message("t", r#"{"a":1}"#), message("t", r#"{"a":"#)];
+    let verdicts = validator.validate(&inputs(&messages)).unwrap();
+    assert_eq!((verdicts[0].is_ok(), verdicts[1].is_ok()), (true, false));
+}
+
+#[test]
 fn runs_a_module_of_a_contract_that_has_grown_since() {
     // What a module does not use of a later contract, it does not notice; versions stand in the
     // file as text.
