@@ -418,10 +418,13 @@ impl Worker {
     }
 }
 
+/// Makes of a waiting item what is published, and where.
+type Compose = dyn Fn(&Waiting) -> Result<(Arc<str>, Publication), Rejection> + Sync;
+
 /// Publishes a batch at once: its keys differ, so there is no order between them.
 async fn publish(
     publisher: &Arc<dyn Publisher>,
-    compose: &(dyn Fn(&Waiting) -> Result<(Arc<str>, Publication), Rejection> + Sync),
+    compose: &Compose,
     rows: &[Waiting],
     page: &mut Page<'_>,
 ) -> Result<(), Stop> {
