@@ -134,7 +134,7 @@ async fn what_ends_in_ten_days_is_named_everywhere_until_it_is_replaced() {
     write(&folder, "certs/ca.pem", &both);
     write(&folder, "certs/own.key", &own_key);
     write(&folder, "certs/own.pem", &own);
-    write(&folder, "tapline.toml", &site(&broker, &odoo, &day(300)));
+    write(&folder, "tapline.toml", site(&broker, &odoo, &day(300)));
     broker.start_again().await;
     tapline.until("nothing ends soon", |health| ends(health).is_empty()).await;
     until_logged(&tapline, "expiry_renewed").await;

@@ -277,7 +277,7 @@ async fn a_dropped_shadow_is_gone_and_one_that_cannot_take_over_changes_nothing(
 async fn a_shadow_that_is_not_fit_to_run_stops_nothing() {
     let bench = bench().await;
     let site = bench.tapline.dir().join("site");
-    write(&site, "modules/hostile-next.wasm", b"no module".to_vec());
+    write(&site, "modules/hostile-next.wasm", b"no module");
     bench
         .tapline
         .until("it is named", |health| {

@@ -419,12 +419,12 @@ impl Worker {
 }
 
 /// Makes of a waiting item what is published, and where.
-type Compose = dyn Fn(&Waiting) -> Result<(Arc<str>, Publication), Rejection> + Sync;
+type Compose<'a> = dyn Fn(&Waiting) -> Result<(Arc<str>, Publication), Rejection> + Sync + 'a;
 
 /// Publishes a batch at once: its keys differ, so there is no order between them.
 async fn publish(
     publisher: &Arc<dyn Publisher>,
-    compose: &Compose,
+    compose: &Compose<'_>,
     rows: &[Waiting],
     page: &mut Page<'_>,
 ) -> Result<(), Stop> {
