@@ -5,6 +5,7 @@
 mod access;
 mod acknowledgements;
 mod aside;
+mod author;
 mod backup;
 mod batches;
 mod brokers;
