@@ -200,6 +200,7 @@ export class Reader {
     try {
       return new TextDecoder("utf-8", { fatal: !passed, ignoreBOM: true }).decode(new Uint8Array(bytes));
     } catch {
+      this.at -= bytes.length - sound(bytes);
       return this.broken("invalid unicode code point");
     }
   }
@@ -333,4 +334,16 @@ function escaped(text, quotes) {
     else shown += `\\u{${character.codePointAt(0).toString(16)}}`;
   }
   return shown;
+}
+
+/** How many bytes come before the first that is no UTF-8. */
+function sound(bytes) {
+  const text = new TextDecoder("utf-8", { ignoreBOM: true }).decode(new Uint8Array(bytes));
+  let count = 0;
+  for (const letter of text) {
+    // What replaces a wrong byte may also have been sent.
+    if (letter === "\ufffd" && bytes[count] !== 0xef) break;
+    count += new TextEncoder().encode(letter).length;
+  }
+  return count;
 }

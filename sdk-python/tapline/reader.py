@@ -183,7 +183,7 @@ class Reader:
                 pieces.append(self._text(start, passed))
                 return "".join(pieces)
             if byte == 92:  # \
-                pieces.append(self._text(start, passed, check=False))
+                pieces.append(self._text(start, passed))
                 pieces.append(self._escape(passed))
                 start = self.at
             elif byte < 32:
@@ -192,17 +192,15 @@ class Reader:
             else:
                 self.at += 1
 
-    def _text(self, start, passed, check=True):
+    def _text(self, start, passed):
         text = self.payload[start : self.at]
         self.at += 1
         try:
             return text.decode()
-        except UnicodeDecodeError:
+        except UnicodeDecodeError as error:
             if passed:
                 return ""
-        # The whole string is judged, where it ends.
-        while check is False and self._peek() not in b'"\0':
-            self.at += 2 if self._peek() == 92 else 1
+            self.at = start + error.start + 1
         self._broken("invalid unicode code point")
 
     def _byte(self):

@@ -42,6 +42,7 @@ fn pipelines_give_the_same_through_modules_of_the_first_contract() {
 async fn modules_of_the_first_contract_bring_a_session_to_odoo() {
     let press = Machine::new("press");
     let bench = Bench::with(|setup| {
+        let setup = setup.site("tapline.toml", "format = 1\n");
         NAMES.into_iter().fold(setup, |setup, name| {
             setup.site_bytes(&format!("modules/{name}.wasm"), wasm(name))
         })

@@ -26,7 +26,9 @@ fn module(name: &str) -> Option<Vec<u8>> {
         "packed" => b"\x1f\x8b\x08\x00".to_vec(),
         "empty" => Vec::new(),
         "cut" => {
-            let whole = wasm("payload-format");
+            // Kept as it was built: what is said names places in it.
+            let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/contract/0.1.0");
+            let whole = fs::read(Path::new(folder).join("payload-format.wasm")).unwrap();
             whole[..whole.len() / 2].to_vec()
         }
         _ => return None,
