@@ -41,13 +41,8 @@ fn pipelines_give_the_same_through_modules_of_the_first_contract() {
 #[tokio::test]
 async fn modules_of_the_first_contract_bring_a_session_to_odoo() {
     let press = Machine::new("press");
-    let bench = Bench::with(|setup| {
-        let setup = setup.site("tapline.toml", "format = 1\n");
-        NAMES.into_iter().fold(setup, |setup, name| {
-            setup.site_bytes(&format!("modules/{name}.wasm"), wasm(name))
-        })
-    })
-    .await;
+    let modules = frozen().display().to_string();
+    let bench = Bench::with(|setup| setup.env("TAPLINE_MODULES", &modules)).await;
     bench.tapline.take(&[&press]).await;
     let status = bench.tapline.get("/api/v1/status").await.body;
     let running = status["modules"].as_array().expect("modules are listed");
