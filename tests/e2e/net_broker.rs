@@ -338,7 +338,7 @@ fn with_the_attic() -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_retained_messages_at_once_are_worked_off_and_hold_up_nothing() {
-    let count = number_of("TAPLINE_RETAINED", 20_000);
+    let count = number_of("TAPLINE_RETAINED", 100_000);
     let press = Machine::new("press");
     let (broker, odoo) = (Mosquitto::start().await, Odoo::start().await);
     let port = broker.port();
