@@ -50,6 +50,7 @@ mod routes;
 mod samples;
 mod secrets;
 mod shadow;
+mod shadow_detector;
 mod sites;
 mod speed;
 mod status;

@@ -86,7 +86,7 @@ async fn worked_off(bench: &Bench, messages: u64) -> Value {
     health["pipelines"]["meters"].clone()
 }
 
-async fn said(bench: &Bench, arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(super) async fn said(bench: &Bench, arguments: &[&str]) -> (Option<i32>, String, String) {
     let output = bench.tapline.output(arguments).await;
     let text = |bytes| String::from_utf8(bytes).expect("it prints text");
     (output.status.code(), text(output.stdout), text(output.stderr))

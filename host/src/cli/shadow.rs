@@ -119,6 +119,9 @@ fn differences(view: &ShadowView) -> std::ops::ControlFlow<()> {
     if let Some(why) = &view.stopped {
         say(&table::plain(&format!("\n{stage} has stopped: {why}")))?;
     }
+    if let Some(afresh) = &view.afresh {
+        say(&table::plain(&format!("\n{stage}: {afresh}")))?;
+    }
     if !view.last.is_empty() {
         say(&format!(
             "\nlast differences of {stage}, {} beside {}",
@@ -129,7 +132,9 @@ fn differences(view: &ShadowView) -> std::ops::ControlFlow<()> {
         let device = one.device.as_ref().map(|device| format!(" ({device})")).unwrap_or_default();
         let outcome = json!(one.outcome);
         let outcome = outcome.as_str().unwrap_or_default();
-        say(&table::plain(&format!("{} {outcome} {}{device}", one.at, one.topic)))?;
+        let key = one.key.as_ref().map(|key| format!("key {key}"));
+        let place = one.topic.clone().or(key).unwrap_or_default();
+        say(&table::plain(&format!("{} {outcome} {place}{device}", one.at)))?;
         for (side, lines) in [("live  ", &one.live), ("shadow", &one.shadow)] {
             if lines.is_empty() {
                 say(&format!("  {side} nothing"))?;

@@ -38,7 +38,7 @@ pub(super) enum What<'a> {
         dating: Dating,
     },
     Message {
-        message: &'a Message,
+        message: &'a Arc<Message>,
         device: Option<&'a DeviceId>,
         dating: Dating,
     },

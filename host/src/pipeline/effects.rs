@@ -8,7 +8,7 @@ use super::ingest::Job;
 use super::inputs::carries;
 use super::item::{Emitted, Identity, Routed};
 use super::plan::Plan;
-use super::shadow::Shadowed;
+use super::shadow::{Shadowed, Stepped};
 use super::worker::Worker;
 use crate::config::pipeline::OnReject;
 use crate::message::{Content, DeviceId, Item, Message, Origin, Publication, Rejection, Timestamp};
@@ -54,6 +54,8 @@ pub struct Effects {
     pub unclaimed: u64,
     /// What shadows are to be compared on, where the pipeline runs live.
     pub(super) shadowed: Vec<Shadowed>,
+    /// The same of detectors.
+    pub(super) stepped: Vec<Stepped>,
     pub(super) sequence: usize,
     pub(super) kept: BTreeMap<usize, bool>,
 }

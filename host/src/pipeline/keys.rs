@@ -20,6 +20,15 @@ pub(super) struct StageKeys {
     rows: HashMap<Arc<str>, KeyRow>,
     wakes: BTreeSet<(Timestamp, Arc<str>)>,
     dirty: HashSet<Arc<str>>,
+    /// What its rows take, roughly.
+    bytes: usize,
+}
+
+/// What a row takes beside its key and its state.
+const ROW: usize = 160;
+
+fn weight(key: &str, row: &KeyRow) -> usize {
+    key.len() + row.state.as_ref().map_or(0, Vec::len) + ROW
 }
 
 /// When a row's wake-up is due by the wall clock.
@@ -33,6 +42,7 @@ impl StageKeys {
         if let Some(due) = due(&row) {
             self.wakes.insert((due, key.clone()));
         }
+        self.bytes += weight(&key, &row);
         self.rows.insert(key, row);
     }
 
@@ -47,14 +57,18 @@ impl StageKeys {
 
     /// Replaces a key's row; `None` forgets it.
     pub(super) fn set(&mut self, key: &Arc<str>, row: Option<KeyRow>) {
-        if let Some(due) = self.rows.get(key).and_then(due) {
-            self.wakes.remove(&(due, key.clone()));
+        if let Some(old) = self.rows.get(key) {
+            self.bytes -= weight(key, old);
+            if let Some(due) = due(old) {
+                self.wakes.remove(&(due, key.clone()));
+            }
         }
         match row {
             Some(row) => {
                 if let Some(due) = due(&row) {
                     self.wakes.insert((due, key.clone()));
                 }
+                self.bytes += weight(key, &row);
                 self.rows.insert(key.clone(), row);
             }
             None => {
@@ -62,6 +76,16 @@ impl StageKeys {
             }
         }
         self.dirty.insert(key.clone());
+    }
+
+    /// What all rows take, roughly.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Nothing of what changed is to be written.
+    pub(super) fn forget_changes(&mut self) {
+        self.dirty.clear();
     }
 
     /// Keys of which `wanted` says yes, in order of their names.

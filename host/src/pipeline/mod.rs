@@ -53,7 +53,7 @@ pub use plan::{
 };
 pub use probation::{FAILURES, Failing, Probation};
 pub use settings::SettingsSet;
-pub use shadow::{Difference, Outcome, ShadowCounts, ShadowTally};
+pub use shadow::{Afresh, Difference, Outcome, ShadowCounts, ShadowTally};
 pub use shard::{Halted, Observed, Observer, Outlet, Resume, Shard, StartError, Turn};
 pub use sights::{Session, Sight, Sights, Told, Trouble, UnknownTopic};
 pub use stage_stats::{LastError, StageStats};

@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::flow::Flow;
@@ -38,6 +39,10 @@ pub(super) struct Runner {
     pipeline: Arc<str>,
     stage: Arc<str>,
     probation: Arc<Probation>,
+    /// How many times the deadline an input gets that timed out alone.
+    patience: u32,
+    /// Once set, no call is made any more.
+    ends: Option<Arc<AtomicBool>>,
 }
 
 impl Runner {
@@ -53,7 +58,23 @@ impl Runner {
             pipeline: pipeline.clone(),
             stage: stage.name.clone(),
             probation: flow.probation().clone(),
+            patience: SECOND_TRY,
+            ends: None,
         }
+    }
+
+    /// One that gives nobody more time than usual, and makes no call once `ends` is set.
+    pub(super) fn hurried(self, ends: Arc<AtomicBool>) -> Self {
+        Self { patience: 1, ends: Some(ends), ..self }
+    }
+
+    /// Brings state of another version up to date, or says why that cannot be.
+    pub(super) fn migrate(&mut self, from: u32, state: &[u8]) -> Result<Vec<u8>, String> {
+        let migrated = self.instance().and_then(|instance| instance.migrate(from, state));
+        migrated.unwrap_or_else(|error| {
+            self.drop_instance();
+            Err(error.to_string())
+        })
     }
 
     /// Calls the module on `inputs`, each with its settings. An input that the module cannot
@@ -151,8 +172,8 @@ impl Runner {
     ) -> Result<Vec<O>, Failure> {
         let usual = self.limits.time;
         match error {
-            Failure::Call(CallError::Timeout { .. }) => {
-                self.limits.time = usual.saturating_mul(SECOND_TRY).min(Duration::from_secs(10));
+            Failure::Call(CallError::Timeout { .. }) if self.patience > 1 => {
+                self.limits.time = usual.saturating_mul(self.patience).min(Duration::from_secs(10));
             }
             Failure::Call(_) if had_served => {}
             error => return Err(error),
@@ -170,6 +191,9 @@ impl Runner {
         inputs: &[(Arc<SettingsSet>, I)],
         call: impl Fn(&mut Instance, &[(SettingsId, &I)]) -> Result<Vec<O>, CallError>,
     ) -> Result<Vec<O>, Failure> {
+        if self.ends.as_ref().is_some_and(|ends| ends.load(Ordering::Relaxed)) {
+            return Err(CallError::Dead.into());
+        }
         let mut ids = Vec::with_capacity(inputs.len());
         for (set, input) in inputs {
             ids.push((self.settings(set)?, input));

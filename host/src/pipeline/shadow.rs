@@ -1,6 +1,9 @@
 //! Another version of a stage's module beside the live one: it gets the same inputs, and what it
 //! makes of them is compared and counted, never delivered.
 //!
+//! A detector's shadow ([`stepping`]) has a state of its own, which begins with the live one
+//! ([`Followed`]).
+//!
 //! The pipeline's thread copies inputs and outputs of a stage that has a shadow, and hands them
 //! over once a batch is decided ([`Shadows::offer`]). Each shadow works on a thread of its own
 //! ([`lane`]), in its own instance. Neighbours: `worker` collects, `shard` hands over, `reload`
@@ -9,18 +12,23 @@
 
 mod compare;
 mod lane;
+mod pairs;
+mod stepping;
 mod tally;
+mod told;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::flow::Flow;
 use super::item::Routed;
 use super::plan::Plan;
 use super::settings::SettingsSet;
-use crate::message::{DeviceId, Item, Message, Rejection};
-use lane::Lane;
-pub use tally::{Difference, Outcome, ShadowCounts, ShadowTally};
+use crate::message::{DeviceId, Item, Message, Rejection, Timestamp};
+use lane::{Handed, Lane};
+use stepping::Tick;
+pub use tally::{Afresh, Difference, Outcome, ShadowCounts, ShadowTally};
+pub(super) use told::{Followed, Stepped};
 
 /// One input of a stage with a shadow, and what the live version made of it.
 #[derive(Debug)]
@@ -65,8 +73,10 @@ pub(super) struct Shadows {
 }
 
 impl Shadows {
-    /// Runs the shadows of this plan. One that is the same as before goes on.
-    pub(super) fn take_up(&mut self, plan: &Plan, flow: &Flow) {
+    /// Runs the shadows of this plan. One that is the same as before goes on; the stages of the
+    /// others are given back.
+    pub(super) fn take_up(&mut self, plan: &Plan, flow: &Flow) -> Vec<Arc<str>> {
+        let mut begun = Vec::new();
         self.ended.retain(|lane| !lane.has_ended());
         let mut before = std::mem::take(&mut self.lanes);
         for (stage, shadow) in plan.shadows() {
@@ -74,6 +84,7 @@ impl Shadows {
                 Some(lane) if lane.runs(shadow) => lane,
                 other => {
                     self.end(other);
+                    begun.push(stage.name.clone());
                     let tally = flow.shadow(&stage.name, shadow);
                     Lane::start(&plan.file.name, &stage.name, shadow, tally)
                 }
@@ -83,6 +94,7 @@ impl Shadows {
         for lane in before.into_values() {
             self.end(Some(lane));
         }
+        begun
     }
 
     /// Does not wait for a call under way: that would hold up the pipeline.
@@ -101,8 +113,42 @@ impl Shadows {
         }
         for (stage, inputs) in by_stage {
             if let Some(lane) = self.lanes.get(&stage) {
-                lane.offer(inputs);
+                lane.offer(Handed::Inputs(inputs));
             }
+        }
+    }
+
+    /// The same of detectors' steps. Stages and keys are given back that a shadow has no room
+    /// for: its state of these does not go along.
+    pub(super) fn offer_steps(&self, steps: Vec<Stepped>) -> Vec<(Arc<str>, Arc<str>)> {
+        let mut by_stage: BTreeMap<Arc<str>, Vec<Stepped>> = BTreeMap::new();
+        for step in steps {
+            by_stage.entry(step.stage.clone()).or_default().push(step);
+        }
+        let mut lost = Vec::new();
+        for (stage, steps) in by_stage {
+            let Some(lane) = self.lanes.get(&stage) else { continue };
+            if let Some(Handed::Steps(steps)) = lane.offer(Handed::Steps(steps)) {
+                lost.extend(steps.into_iter().map(|step| (step.stage, step.key)));
+            }
+        }
+        lost
+    }
+
+    /// Whether time alone would make a shadow do something.
+    pub(super) fn want_the_clock(&self, now: Timestamp) -> bool {
+        self.lanes.values().any(|lane| lane.wants_the_clock(now))
+    }
+
+    /// Tells those that want to know what time it is.
+    pub(super) fn tell_the_clock(
+        &self,
+        plan: &Arc<Plan>,
+        now: Timestamp,
+        heard: &BTreeSet<Arc<str>>,
+    ) {
+        for lane in self.lanes.values().filter(|lane| lane.wants_the_clock(now)) {
+            lane.tell_the_clock(Tick { plan: plan.clone(), now, heard: heard.clone() });
         }
     }
 
@@ -117,3 +163,7 @@ impl Shadows {
 #[cfg(test)]
 #[path = "shadow/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "shadow/detector_tests.rs"]
+mod detector_tests;

@@ -314,7 +314,8 @@ struct Thread {
 impl Thread {
     /// Takes up the plan that it starts with.
     fn begin(&mut self) {
-        self.shadows.take_up(self.worker.plan(), &self.flow);
+        let begun = self.shadows.take_up(self.worker.plan(), &self.flow);
+        self.worker.followed.begin(&begun);
         let changes = self.worker.settle_changes(None);
         self.commit(Turn::Plan { now: None }, changes, Owed::default(), &[], 0, Instant::now());
     }
@@ -393,7 +394,8 @@ impl Thread {
         }
         self.worker.migrate(&plan)?;
         let now = self.links.values().all(|l| l.up && l.drained).then(clock::now);
-        self.shadows.take_up(&plan, &self.flow);
+        let begun = self.shadows.take_up(&plan, &self.flow);
+        self.worker.followed.begin(&begun);
         let effects = self.worker.apply(plan, &concerned, now);
         self.commit(Turn::Plan { now }, effects, Owed::default(), &[], 0, start);
         tracing::debug!(
@@ -554,18 +556,47 @@ impl Thread {
         if !self.trust.look(now, Instant::now(), &self.worker.plan().file.name) {
             return;
         }
-        if self.worker.next_due().is_none_or(|due| due > now) {
+        let is_due = self.worker.next_due().is_some_and(|due| due <= now);
+        if !is_due && !self.shadows.want_the_clock(now) {
             return;
         }
-        let start = Instant::now();
         let links = self.links.iter().filter(|(_, link)| link.up && link.drained);
         let heard: BTreeSet<Arc<str>> = links.map(|(broker, _)| broker.clone()).collect();
-        let mut effects = self.worker.wake(now, &|plan, device| plan.is_heard(device, &heard));
+        if is_due {
+            self.wake_due(now, &heard);
+        }
+        // Behind what the live versions did at this time.
+        if !self.is_halted() {
+            self.shadows.tell_the_clock(self.worker.plan(), now, &heard);
+        }
+    }
+
+    fn wake_due(&mut self, now: Timestamp, heard: &BTreeSet<Arc<str>>) {
+        let start = Instant::now();
+        let mut effects = self.worker.wake(now, &|plan, device| plan.is_heard(device, heard));
         if let Some((_, letter)) = effects.take_first_halt() {
             return self.halt(Vec::new(), 0, letter);
         }
-        let turn = Turn::Clock { now, heard: &heard };
+        let turn = Turn::Clock { now, heard };
         self.commit(turn, effects, Owed::default(), &[], 0, start);
+    }
+
+    /// Hands over what shadows are to be compared on.
+    fn tell_shadows(&mut self, effects: &mut Effects, turn: Turn<'_>) {
+        let shadowed = std::mem::take(&mut effects.shadowed);
+        let stepped = std::mem::take(&mut effects.stepped);
+        // What is done once more was compared when it came, and steps a state that the shadow
+        // does not see.
+        if matches!(turn, Turn::Letter(_)) {
+            stepped.iter().for_each(|step| {
+                self.worker.followed.loses(&step.stage, &step.key);
+            });
+            return;
+        }
+        self.shadows.offer(shadowed);
+        for (stage, key) in self.shadows.offer_steps(stepped) {
+            self.worker.followed.loses(&stage, &key);
+        }
     }
 
     fn patience(&self) -> Duration {
@@ -597,11 +628,7 @@ impl Thread {
             took: start.elapsed(),
         });
         let comes = matches!(turn, Turn::Messages);
-        let shadowed = std::mem::take(&mut effects.shadowed);
-        // What is done once more was compared when it came.
-        if comes {
-            self.shadows.offer(shadowed);
-        }
+        self.tell_shadows(&mut effects, turn);
         let history = match self.store.keeps_history() {
             true => {
                 let messages = if comes { messages } else { &[] };

@@ -7,7 +7,7 @@ use super::inputs::{Inputs, Origin};
 use super::item::{Emitted, Position, Routed};
 use super::letters::{Part, Scope};
 use super::plan::{Plan, ValidateCheck};
-use super::shadow::Shadowed;
+use super::shadow::{Shadowed, Stepped};
 use super::worker::Worker;
 use crate::message::{Item, Rejection, Timestamp};
 use crate::store::DeadLetter;
@@ -174,7 +174,7 @@ impl Worker {
                 if part == Part::Dry {
                     self.step_dry(plan, index, &inputs, effects)
                 } else {
-                    let outcomes = self.step(plan, index, &inputs.steps);
+                    let outcomes = self.step(plan, index, &inputs.steps, effects);
                     collect(plan, index, &inputs.origins, &inputs.steps, outcomes, effects)
                 }
             };
@@ -197,7 +197,7 @@ impl Worker {
             let steps = inputs.steps.iter();
             steps.map(|step| (step.key.clone(), keys.get(&step.key).cloned())).collect()
         };
-        let outcomes = self.step(plan, index, &inputs.steps);
+        let outcomes = self.step_unseen(plan, index, &inputs.steps);
         let keys = self.keys.get_mut(name).expect("every detector has keys");
         for (key, row) in rows {
             keys.set(&key, row);
@@ -226,7 +226,7 @@ impl Worker {
         now: Option<Timestamp>,
         effects: &mut Effects,
     ) {
-        let outcomes = self.step(plan, index, inputs);
+        let outcomes = self.step(plan, index, inputs, effects);
         let origins: Vec<Origin<'_>> = inputs
             .iter()
             .enumerate()
@@ -249,7 +249,7 @@ impl Worker {
                 for item in &items {
                     inputs.item(item, &[], effects);
                 }
-                let outcomes = self.step(plan, later, &inputs.steps);
+                let outcomes = self.step(plan, later, &inputs.steps, effects);
                 collect(plan, later, &inputs.origins, &inputs.steps, outcomes, effects)
             };
             items.extend(found);
@@ -258,7 +258,28 @@ impl Worker {
         effects.items.extend(items);
     }
 
-    fn step(&mut self, plan: &Plan, index: usize, inputs: &[StepInput<'_>]) -> Vec<Outcome> {
+    /// The detector's shadow is to be told of it, if there is one.
+    fn step(
+        &mut self,
+        plan: &Plan,
+        index: usize,
+        inputs: &[StepInput<'_>],
+        effects: &mut Effects,
+    ) -> Vec<Outcome> {
+        let stage = &plan.detectors[index].stage;
+        if !self.is_shadowed(stage) {
+            return self.step_unseen(plan, index, inputs);
+        }
+        let seeds = self.followed.seeds(stage, inputs, self.keys.get(&stage.name));
+        let outcomes = self.step_unseen(plan, index, inputs);
+        let steps = inputs.iter().zip(&outcomes).zip(seeds);
+        effects.stepped.extend(
+            steps.map(|((input, outcome), seed)| Stepped::new(&stage.name, input, outcome, seed)),
+        );
+        outcomes
+    }
+
+    fn step_unseen(&mut self, plan: &Plan, index: usize, inputs: &[StepInput<'_>]) -> Vec<Outcome> {
         let stage = &plan.detectors[index].stage;
         let mut stepper = Stepper {
             bridge: &plan.site.name,

@@ -18,6 +18,7 @@ use super::keys::StageKeys;
 use super::migrate::{self, Unmigrated, migrated};
 use super::plan::{ModuleStage, Plan};
 use super::runner::Runner;
+use super::shadow::{Followed, Stepped};
 use crate::config::pipeline::KeyPart;
 use crate::message::{DeviceId, Message, Timestamp};
 use crate::store::{KeyRow, StoredKey};
@@ -38,6 +39,8 @@ pub struct Worker {
     refusals: Refusals,
     /// Replays and trials have no shadows.
     has_shadows: bool,
+    /// Keys of which a detector's shadow has a state.
+    pub(super) followed: Followed,
 }
 
 /// What becomes of an input that a stage with `on_reject = "halt"` refuses.
@@ -73,6 +76,7 @@ impl Worker {
             flow,
             refusals: Refusals::default(),
             has_shadows: false,
+            followed: Followed::default(),
         };
         worker.renew_runners(None);
         worker
@@ -117,6 +121,7 @@ impl Worker {
     /// durable.
     pub fn remember(&mut self, rows: Vec<StoredKey>) {
         self.keys.clear();
+        self.followed = Followed::default();
         for (stage, key, row) in rows {
             self.keys.entry(stage).or_default().load(key, row);
         }
@@ -226,6 +231,10 @@ impl Worker {
             }
             for key in forgotten {
                 keys.set(&key, None);
+                let stage = &detector.stage.name;
+                if self.followed.loses(stage, &key) {
+                    effects.stepped.push(Stepped::removed(detector, key, now));
+                }
             }
             self.steps_without_messages(&plan, index, &inputs, now, &mut effects);
         }

@@ -18,7 +18,7 @@ use crate::config::pipeline::{EditError, ShadowEdit, edit_shadow};
 use crate::config::regular;
 use crate::message::DeviceId;
 use crate::module::{Hash, Module};
-use crate::pipeline::{ModuleStage, Outcome, Plan, ShadowCounts, ShadowStage};
+use crate::pipeline::{Afresh, ModuleStage, Outcome, Plan, ShadowCounts, ShadowStage};
 use crate::store::{Audit, Commit, StoreError};
 use crate::telemetry::clock;
 
@@ -30,7 +30,7 @@ const LARGEST: u64 = 4 << 20;
 pub struct ShadowView {
     pub pipeline: String,
     pub stage: String,
-    /// `validator` or `parser`.
+    /// `validator`, `parser` or `detector`.
     pub role: String,
     pub live: VersionView,
     pub shadow: VersionView,
@@ -41,6 +41,9 @@ pub struct ShadowView {
     /// Why it looks at nothing any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stopped: Option<String>,
+    /// Of a detector: that it does not read the live version's state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub afresh: Option<String>,
     /// The newest first.
     pub last: Vec<DifferenceView>,
 }
@@ -60,7 +63,11 @@ pub struct VersionView {
 pub struct DifferenceView {
     pub outcome: Outcome,
     pub at: String,
-    pub topic: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topic: Option<String>,
+    /// Whose state it is, of a detector.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<DeviceId>,
     /// Items as JSON lines, or the rejection.
@@ -149,7 +156,8 @@ impl Tapline {
                     let last = tally.last().into_iter().map(|difference| DifferenceView {
                         outcome: difference.outcome,
                         at: difference.at.rfc3339(),
-                        topic: difference.topic.to_string(),
+                        topic: difference.topic.map(|topic| topic.to_string()),
+                        key: difference.key.map(|key| key.to_string()),
                         device: difference.device,
                         live: difference.live,
                         shadow: difference.shadow,
@@ -163,6 +171,7 @@ impl Tapline {
                         since: tally.since.rfc3339(),
                         counts: tally.counts(),
                         stopped: tally.stopped().map(|why| why.to_string()),
+                        afresh: tally.afresh().map(|afresh| afresh_words(&afresh)),
                         last: last.collect(),
                     }
                 });
@@ -356,6 +365,14 @@ fn in_short(
         Verdict::Promote => format!("`{pipeline}.{stage}`: {new} takes the place of {old}; {seen}"),
         Verdict::Drop => format!("`{pipeline}.{stage}`: the shadow {new} is dropped; {seen}"),
     }
+}
+
+fn afresh_words(afresh: &Afresh) -> String {
+    let Afresh { keys, key, why } = afresh;
+    let keys = if *keys == 1 { "one key".to_owned() } else { format!("{keys} keys") };
+    format!(
+        "it began {keys} afresh, since it does not read the live version's state:          at last `{key}`: {why}"
+    )
 }
 
 /// The name of a stage's file in modules/, without its ending.

@@ -302,10 +302,6 @@ impl Build<'_> {
 
     fn detect(&mut self, at: &str) -> Option<Detect> {
         let stage: DetectFile = self.reader.read(at)?;
-        let why = "in this version only validators and parsers have a shadow: a detector's would \
-                   need a state of its own";
-        let remedy = "remove it, and compare the two versions with `tapline replay --against`";
-        self.refuse_shadow(at, stage.shadow.as_ref(), why, remedy);
         let take = match stage.take {
             Some(take) => self.takes(&format!("{at}/take"), take),
             None => vec![Take::Reading(None)],
@@ -337,7 +333,7 @@ impl Build<'_> {
             settings: stage.settings,
             limits: stage.limits,
             on_reject: stage.on_reject,
-            shadow: None,
+            shadow: stage.shadow,
         };
         Some(Detect {
             anchor: Anchor::new(&self.reader.document, at),

@@ -20,7 +20,8 @@ pub enum ShadowEdit<'a> {
     Drop,
 }
 
-/// The text with the shadow of a stage promoted or dropped; `table` is `validate` or `parse`.
+/// The text with the shadow of a stage promoted or dropped; `table` is `validate`, `parse` or
+/// `detect`.
 ///
 /// # Errors
 /// If there is no such stage, or the text cannot be read.

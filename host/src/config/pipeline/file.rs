@@ -210,7 +210,8 @@ pub(super) struct DetectFile {
     pub(super) state_from: Option<Name>,
     /// A module: modules/NAME.wasm.
     pub(super) module: Name,
-    /// Reserved: in this version only validators and parsers have a shadow.
+    /// Another version of the module, a file of modules/: it gets the same inputs with a state of
+    /// its own, and what it makes of them is compared and counted, never delivered.
     pub(super) shadow: Option<ModuleFile>,
     /// Stages that it takes from, further up in the file; default: all parse stages.
     #[serde(default)]

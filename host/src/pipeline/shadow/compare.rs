@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::tally::Outcome;
 use super::{Difference, Shadowed};
-use crate::message::{Item, Message, Rejection};
+use crate::message::{DeviceId, Item, Message, Rejection, Timestamp};
 use crate::pipeline::item::{Emitted, Position};
 use crate::pipeline::line::{Clock, write_item, write_rejection};
 
@@ -36,7 +36,8 @@ pub(super) fn difference(outcome: Outcome, input: &Shadowed, shadow: &Said) -> D
     Difference {
         outcome,
         at: input.message.received_at,
-        topic: input.message.topic.clone(),
+        topic: Some(input.message.topic.clone()),
+        key: None,
         device: input.whose.clone(),
         live: shown(input, &input.live),
         shadow: shown(input, shadow),
@@ -56,27 +57,43 @@ fn are_same(input: &Shadowed, live: &[Item], shadow: &[Item]) -> bool {
 }
 
 /// The order of measurements and the sign of zero make other bytes of the same values.
-fn are_equal_by_value(one: &[u8], other: &[u8]) -> bool {
+pub(super) fn are_equal_by_value(one: &[u8], other: &[u8]) -> bool {
     let read = |line| serde_json::from_slice::<Value>(line).ok();
     read(one).is_some_and(|one| Some(one) == read(other))
 }
 
 fn line(input: &Shadowed, item: &Item, clock: &mut Clock) -> Vec<u8> {
-    let (own, stated) = match item {
-        Item::Reading(reading) => (reading.device.clone(), reading.at),
-        Item::Event(event) => (event.device.clone(), event.at),
-        Item::Publication(_) => (None, None),
+    let stated = match item {
+        Item::Reading(reading) => reading.at,
+        Item::Event(event) => event.at,
+        Item::Publication(_) => None,
     };
-    let Message { received_at, qos, retained, .. } = *input.message;
+    let Message { received_at, .. } = *input.message;
+    item_line(&input.stage, item, input.whose.as_ref(), (stated, received_at), clock)
+}
+
+/// An item as people see it; `device` is whose it is unless it says so itself.
+pub(super) fn item_line(
+    stage: &Arc<str>,
+    item: &Item,
+    device: Option<&DeviceId>,
+    (stated, received_at): (Option<Timestamp>, Timestamp),
+    clock: &mut Clock,
+) -> Vec<u8> {
+    let own = match item {
+        Item::Reading(reading) => reading.device.clone(),
+        Item::Event(event) => event.device.clone(),
+        Item::Publication(_) => None,
+    };
     let emitted = Emitted {
         item: item.clone(),
-        stage: input.stage.clone(),
-        device: own.or_else(|| input.whose.clone()),
+        stage: stage.clone(),
+        device: own.or_else(|| device.cloned()),
         bound: None,
         stated,
         received_at,
-        qos,
-        retained,
+        qos: 0,
+        retained: false,
         message: None,
         woken: None,
         position: Position { input: 0, stage: 0, output: 0 },
@@ -92,18 +109,27 @@ fn shown(input: &Shadowed, said: &Said) -> Vec<Arc<str>> {
     let items = match said {
         Ok(items) => items,
         Err(rejection) => {
-            let mut bytes = Vec::new();
-            write_rejection(&mut bytes, &input.stage, &rejection.code, &rejection.detail, None);
-            return vec![cut(&bytes)];
+            return vec![cut(&rejection_line(&input.stage, rejection))];
         }
     };
     let mut clock = Clock::default();
-    let lines = items.iter().take(LINES).map(|item| cut(&line(input, item, &mut clock)));
-    let more = items.len().saturating_sub(LINES);
-    lines.chain((more > 0).then(|| format!("and {more} more").into())).collect()
+    more(items.iter().map(|item| cut(&line(input, item, &mut clock))), items.len())
 }
 
-fn cut(line: &[u8]) -> Arc<str> {
+/// The first lines of so many.
+pub(super) fn more(lines: impl Iterator<Item = Arc<str>>, count: usize) -> Vec<Arc<str>> {
+    let more = count.saturating_sub(LINES);
+    lines.take(LINES).chain((more > 0).then(|| format!("and {more} more").into())).collect()
+}
+
+/// Why a stage refused an input, as people see it.
+pub(super) fn rejection_line(stage: &str, rejection: &Rejection) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_rejection(&mut bytes, stage, &rejection.code, &rejection.detail, None);
+    bytes
+}
+
+pub(super) fn cut(line: &[u8]) -> Arc<str> {
     let text = String::from_utf8_lossy(line);
     let text = text.trim_end();
     match text.char_indices().nth(LINE) {

@@ -5,15 +5,17 @@
 //! looks whether it is to end: so its end waits for one call, which has its time limit.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::compare::{compare, difference};
+use super::stepping::{Stepping, Tick};
 use super::tally::{Outcome, ShadowTally};
+use super::told::Stepped;
 use super::{Given, Shadowed};
-use crate::message::{Item, Rejection};
+use crate::message::{Item, Rejection, Timestamp};
 use crate::module::Role;
 use crate::pipeline::flow::Flow;
 use crate::pipeline::ingest;
@@ -26,8 +28,10 @@ const ROOM: usize = 2048;
 const ROOM_BYTES: usize = 8 << 20;
 /// Inputs of one call.
 const PART: usize = 32;
-/// The longest rest between two calls.
-const REST: Duration = Duration::from_secs(1);
+/// The longest rest between two parts.
+const REST: Duration = Duration::from_secs(60);
+/// No time at all.
+const NEVER: u64 = u64::MAX;
 
 /// A shadow at work.
 #[derive(Debug)]
@@ -35,7 +39,7 @@ pub(super) struct Lane {
     shadow: Arc<ShadowStage>,
     shared: Arc<Shared>,
     /// `None` once it is to end, or if there is no thread.
-    inputs: Option<SyncSender<Vec<Shadowed>>>,
+    inputs: Option<SyncSender<Handed>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -44,7 +48,28 @@ struct Shared {
     tally: Arc<ShadowTally>,
     waiting: AtomicUsize,
     waiting_bytes: AtomicUsize,
-    ends: AtomicBool,
+    ends: Arc<AtomicBool>,
+    /// When it wants to be told the time.
+    wants_the_clock: AtomicU64,
+}
+
+/// What is handed over to a shadow.
+#[derive(Debug)]
+pub(super) enum Handed {
+    Inputs(Vec<Shadowed>),
+    Steps(Vec<Stepped>),
+    Time(Tick),
+}
+
+impl Handed {
+    /// Inputs, and what they take.
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::Inputs(inputs) => (inputs.len(), bytes(inputs)),
+            Self::Steps(steps) => (steps.len(), steps.iter().map(Stepped::bytes).sum()),
+            Self::Time(_) => (0, 0),
+        }
+    }
 }
 
 impl Lane {
@@ -58,13 +83,20 @@ impl Lane {
             tally,
             waiting: AtomicUsize::new(0),
             waiting_bytes: AtomicUsize::new(0),
-            ends: AtomicBool::new(false),
+            ends: Arc::default(),
+            wants_the_clock: AtomicU64::new(NEVER),
         });
         // More batches than inputs there cannot be.
         let (inputs, received) = sync_channel(ROOM);
-        // Its calls are no calls of the stage, and its failures no failures of a live module.
-        let runner = Runner::new(pipeline, &shadow.stage, &Flow::default());
-        let thread = Thread { runner, shared: shared.clone(), role: shadow.stage.module.role() };
+        let role = shadow.stage.module.role();
+        let work = if role == Role::Detector {
+            let (tally, ends) = (shared.tally.clone(), shared.ends.clone());
+            Work::Steps(Box::new(Stepping::new(pipeline, stage, shadow, tally, ends)))
+        } else {
+            // Its calls are no calls of the stage, and its failures no failures of a live module.
+            Work::Calls(Box::new(Runner::new(pipeline, &shadow.stage, &Flow::default())))
+        };
+        let thread = Thread { work, shared: shared.clone(), role };
         let name = format!("shadow-{pipeline}-{stage}");
         let thread = std::thread::Builder::new().name(name).spawn(move || thread.run(&received));
         if let Err(error) = &thread {
@@ -89,18 +121,34 @@ impl Lane {
             && self.shadow.stage.limits == shadow.stage.limits
     }
 
-    pub(super) fn offer(&self, inputs: Vec<Shadowed>) {
-        let (count, bytes) = (inputs.len(), bytes(&inputs));
+    /// Gives back what it has no room for.
+    pub(super) fn offer(&self, handed: Handed) -> Option<Handed> {
+        let (count, bytes) = handed.size();
         let shared = &self.shared;
         shared.tally.handed_over(count);
         let waiting = shared.waiting.fetch_add(count, Ordering::Relaxed) + count;
         let held = shared.waiting_bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let has_room = waiting <= ROOM && held <= ROOM_BYTES;
-        let sent = has_room && self.inputs.as_ref().is_some_and(|to| to.try_send(inputs).is_ok());
-        if !sent {
-            shared.release(count, bytes);
-            shared.tally.left_out(count);
-        }
+        let left = match &self.inputs {
+            Some(to) if has_room => match to.try_send(handed) {
+                Ok(()) => return None,
+                Err(TrySendError::Full(handed) | TrySendError::Disconnected(handed)) => handed,
+            },
+            _ => handed,
+        };
+        shared.release(count, bytes);
+        shared.tally.left_out(count);
+        Some(left)
+    }
+
+    pub(super) fn wants_the_clock(&self, now: Timestamp) -> bool {
+        self.shared.wants_the_clock.load(Ordering::Relaxed) <= now.0
+    }
+
+    /// It says anew when it wants to be told again.
+    pub(super) fn tell_the_clock(&self, tick: Tick) {
+        self.shared.wants_the_clock.store(NEVER, Ordering::Relaxed);
+        self.offer(Handed::Time(tick));
     }
 
     /// It is to end after the call under way.
@@ -110,6 +158,12 @@ impl Lane {
         if let Some(thread) = &self.thread {
             thread.thread().unpark();
         }
+    }
+
+    /// Whether something that was handed over is not worked off.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        self.shared.waiting.load(Ordering::Relaxed) > 0
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -143,22 +197,89 @@ fn bytes(inputs: &[Shadowed]) -> usize {
 }
 
 struct Thread {
-    runner: Runner,
+    work: Work,
     shared: Arc<Shared>,
     role: Role,
+}
+
+enum Work {
+    Calls(Box<Runner>),
+    Steps(Box<Stepping>),
 }
 
 type Said = Result<Vec<Item>, Rejection>;
 
 impl Thread {
-    fn run(mut self, received: &Receiver<Vec<Shadowed>>) {
-        while let Ok(inputs) = received.recv() {
-            for part in inputs.chunks(PART) {
-                let begun = Instant::now();
-                self.part(part);
-                self.rest(begun.elapsed());
+    fn run(mut self, received: &Receiver<Handed>) {
+        while let Ok(handed) = received.recv() {
+            match &handed {
+                Handed::Inputs(inputs) => {
+                    for part in inputs.chunks(PART) {
+                        self.paced(|thread| thread.part(part));
+                    }
+                }
+                Handed::Steps(steps) => {
+                    for part in steps.chunks(PART) {
+                        self.paced(|thread| thread.steps(part));
+                    }
+                }
+                Handed::Time(tick) => self.time(tick),
             }
-            self.shared.release(inputs.len(), bytes(&inputs));
+            let (count, bytes) = handed.size();
+            self.shared.release(count, bytes);
+            if let Work::Steps(stepping) = &self.work {
+                let wants = stepping.wants_the_clock().filter(|_| !self.is_over());
+                let wants = wants.map_or(NEVER, |at| at.0);
+                self.shared.wants_the_clock.store(wants, Ordering::Relaxed);
+            }
+        }
+        self.settle();
+    }
+
+    /// Does some work, and rests.
+    fn paced(&mut self, work: impl FnOnce(&mut Self)) {
+        let begun = Instant::now();
+        work(self);
+        self.rest(begun.elapsed());
+    }
+
+    /// Whether there is any use in going on.
+    fn is_over(&self) -> bool {
+        self.ends() || self.shared.tally.stopped().is_some()
+    }
+
+    /// Nothing waits any longer for the other version to say it, too, and no state is needed.
+    fn settle(&mut self) {
+        if let Work::Steps(stepping) = &mut self.work {
+            stepping.give_up();
+        }
+    }
+
+    fn steps(&mut self, part: &[Stepped]) {
+        if self.is_over() {
+            self.settle();
+            return self.shared.tally.left_out(part.len());
+        }
+        if let Work::Steps(stepping) = &mut self.work {
+            stepping.steps(part);
+        }
+    }
+
+    fn time(&mut self, tick: &Tick) {
+        if self.is_over() {
+            return self.settle();
+        }
+        let Work::Steps(stepping) = &mut self.work else { return };
+        let due = stepping.due(tick);
+        for part in due.chunks(PART) {
+            self.paced(|thread| {
+                if let Work::Steps(stepping) = &mut thread.work {
+                    stepping.wake(tick, part);
+                }
+            });
+        }
+        if let Work::Steps(stepping) = &mut self.work {
+            stepping.expire();
         }
     }
 
@@ -179,7 +300,7 @@ impl Thread {
     }
 
     fn part(&mut self, part: &[Shadowed]) {
-        if self.ends() || self.shared.tally.stopped().is_some() {
+        if self.is_over() {
             return self.shared.tally.left_out(part.len());
         }
         if let Ok(all) = self.call(part) {
@@ -199,7 +320,7 @@ impl Thread {
     /// One input in an instance that nothing else has harmed. `false`: there is no going on.
     fn alone(&mut self, input: &Shadowed) -> bool {
         let one = std::slice::from_ref(input);
-        let had_served = self.runner.has_served();
+        let had_served = matches!(&self.work, Work::Calls(runner) if runner.has_served());
         let mut said = self.call(one);
         if said.is_err() && had_served && !self.ends() {
             said = self.call(one);
@@ -219,12 +340,7 @@ impl Thread {
                     "it failed {FAILURES} times within a minute, at last: {words}"
                 ));
                 if stops {
-                    tracing::warn!(
-                        event = "shadow_stopped",
-                        thread = std::thread::current().name(),
-                        what = words,
-                        "a shadow failed again and again; the live version is not concerned"
-                    );
+                    warn_of_the_end(&words);
                 }
                 !stops
             }
@@ -239,16 +355,25 @@ impl Thread {
     }
 
     fn call(&mut self, inputs: &[Shadowed]) -> Result<Vec<Said>, Rejection> {
+        let Work::Calls(runner) = &mut self.work else { return Ok(Vec::new()) };
         let given: Vec<Given<'_>> = inputs
             .iter()
             .map(|input| (input.settings.clone(), (&*input.message, input.device.as_ref())))
             .collect();
         if self.role == Role::Validator {
-            let said = self
-                .runner
-                .once(&given, |instance, batch| instance.validate(&ingest::inputs(batch)))?;
+            let said =
+                runner.once(&given, |instance, batch| instance.validate(&ingest::inputs(batch)))?;
             return Ok(said.into_iter().map(|verdict| verdict.map(|()| Vec::new())).collect());
         }
-        self.runner.once(&given, |instance, batch| instance.parse(&ingest::inputs(batch)))
+        runner.once(&given, |instance, batch| instance.parse(&ingest::inputs(batch)))
     }
+}
+
+pub(super) fn warn_of_the_end(words: &str) {
+    tracing::warn!(
+        event = "shadow_stopped",
+        thread = std::thread::current().name(),
+        what = words,
+        "a shadow failed again and again; the live version is not concerned"
+    );
 }

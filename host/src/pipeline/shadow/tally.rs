@@ -56,7 +56,10 @@ pub struct ShadowCounts {
 pub struct Difference {
     pub outcome: Outcome,
     pub at: Timestamp,
-    pub topic: Arc<str>,
+    /// Of a detector only where it was told a message.
+    pub topic: Option<Arc<str>>,
+    /// Of a detector, whose state it is.
+    pub key: Option<Arc<str>>,
     pub device: Option<DeviceId>,
     /// Items as JSON lines, or the rejection.
     pub live: Vec<Arc<str>>,
@@ -77,6 +80,16 @@ struct Inner {
     last: VecDeque<Difference>,
     failures: VecDeque<Instant>,
     stopped: Option<Arc<str>>,
+    afresh: Option<Afresh>,
+}
+
+/// Keys that a detector's shadow could not begin with the live state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Afresh {
+    pub keys: u64,
+    /// The last of them, and why.
+    pub key: Arc<str>,
+    pub why: Arc<str>,
 }
 
 impl ShadowCounts {
@@ -132,6 +145,18 @@ impl ShadowTally {
         self.lock().stopped.clone()
     }
 
+    /// Which keys began without the live state, if any did.
+    pub fn afresh(&self) -> Option<Afresh> {
+        self.lock().afresh.clone()
+    }
+
+    /// The shadow does not read the live state of a key.
+    pub(super) fn began_afresh(&self, key: &Arc<str>, why: &str) {
+        let afresh = &mut self.lock().afresh;
+        let keys = afresh.as_ref().map_or(1, |before| before.keys + 1);
+        *afresh = Some(Afresh { keys, key: key.clone(), why: why.into() });
+    }
+
     pub(super) fn handed_over(&self, inputs: usize) {
         let mut inner = self.lock();
         inner.counts.inputs += inputs as u64;
@@ -154,9 +179,14 @@ impl ShadowTally {
 
     /// One that was handed over is not.
     pub(super) fn differs(&self, difference: Difference) {
+        self.differ(difference, 1);
+    }
+
+    /// So many that were handed over are not, and belong together.
+    pub(super) fn differ(&self, difference: Difference, inputs: usize) {
         let mut inner = self.lock();
-        inner.counts.waiting -= 1;
-        *inner.counts.of(difference.outcome) += 1;
+        inner.counts.waiting -= inputs as u64;
+        *inner.counts.of(difference.outcome) += inputs as u64;
         if inner.last.len() == KEPT {
             inner.last.pop_front();
         }

@@ -49,7 +49,7 @@ fn lane(name: &str) -> (Lane, Arc<ShadowTally>) {
 }
 
 /// The counts once everything is worked off; they add up all the while.
-fn worked_off(tally: &ShadowTally) -> ShadowCounts {
+pub(super) fn worked_off(tally: &ShadowTally) -> ShadowCounts {
     let patience = Instant::now() + Duration::from_secs(60);
     loop {
         let counts = tally.counts();
@@ -68,7 +68,7 @@ fn every_kind_of_difference_is_counted_and_the_last_ones_are_kept() {
     let (lane, tally) = lane("hostile-next");
     let payloads =
         ["21.5", "1500", "-3", "items 0", "refuse", "code 1", "no number", "667", "22.5"];
-    lane.offer(shadowed(&payloads));
+    lane.offer(Handed::Inputs(shadowed(&payloads)));
     let counts = worked_off(&tally);
     let expected = ShadowCounts {
         inputs: 9,
@@ -87,7 +87,7 @@ fn every_kind_of_difference_is_counted_and_the_last_ones_are_kept() {
     let refused = RefusedDifferently;
     assert_eq!(kinds, [Failed, refused, refused, OnlyShadow, OnlyLive, Different]);
     let different = last.last().unwrap();
-    assert_eq!(&*different.topic, "hall/meter");
+    assert_eq!(different.topic.as_deref(), Some("hall/meter"));
     assert!(different.live[0].contains("\"power_w\":1500.0"), "{:?}", different.live);
     assert!(different.shadow[0].contains("\"power_w\":3000.0"), "{:?}", different.shadow);
     assert!(last[0].shadow[0].contains("this number is a bad one"), "{:?}", last[0].shadow);
@@ -98,8 +98,8 @@ fn every_kind_of_difference_is_counted_and_the_last_ones_are_kept() {
 fn a_shadow_that_burns_stops_and_says_so() {
     let (lane, tally) = lane("hostile-next");
     let payloads: Vec<_> = (0..100).map(|n| if n % 2 == 0 { "666" } else { "5" }).collect();
-    lane.offer(shadowed(&payloads));
-    lane.offer(shadowed(&["5"]));
+    lane.offer(Handed::Inputs(shadowed(&payloads)));
+    lane.offer(Handed::Inputs(shadowed(&["5"])));
     let counts = worked_off(&tally);
     assert_eq!((counts.inputs, counts.failed, counts.same), (101, 10, 9));
     assert_eq!(counts.not_compared, 82);
@@ -124,8 +124,8 @@ fn what_there_is_no_room_for_is_left_out_and_counted() {
         };
         (0..count).map(|_| one()).collect::<Vec<_>>()
     };
-    lane.offer(many(5000));
-    lane.offer(many(7));
+    lane.offer(Handed::Inputs(many(5000)));
+    lane.offer(Handed::Inputs(many(7)));
     let counts = worked_off(&tally);
     assert_eq!((counts.inputs, counts.same, counts.not_compared), (5007, 7, 5000));
     lane.join();
@@ -136,7 +136,7 @@ fn differences_are_bounded_however_much_a_module_says() {
     let (lane, tally) = lane("hostile");
     let mut inputs = shadowed(&["items 500"]);
     inputs[0].live = Ok(Vec::new());
-    lane.offer(inputs);
+    lane.offer(Handed::Inputs(inputs));
     worked_off(&tally);
     let last = tally.last();
     assert_eq!(last[0].shadow.len(), 21);
@@ -144,7 +144,7 @@ fn differences_are_bounded_however_much_a_module_says() {
     for n in 0..50 {
         let mut inputs = shadowed(&["1"]);
         inputs[0].live = Err(Rejection::new(format!("code-{n}"), "x".repeat(5000)));
-        lane.offer(inputs);
+        lane.offer(Handed::Inputs(inputs));
         worked_off(&tally);
     }
     let last = tally.last();
