@@ -366,6 +366,52 @@ mod tests {
         }
     }
 
+    /// `tests/contract/grown`, on which a test of the host runs modules of the first contract.
+    const GROWN: [&str; 2] = [
+        include_str!("../../tests/contract/grown/deps/host/host.wit"),
+        include_str!("../../tests/contract/grown/module.wit"),
+    ];
+
+    /// All that it has more than the first contract: a function that the host offers, an interface
+    /// that modules may export, a world.
+    const GROWTH: [(&str, &str); 4] = [
+        ("@0.1.0", "@0.1.1"),
+        (
+            "text: string);",
+            "text: string);\n\n  /// Stands for a function that a later host offers.\n  \
+             enabled: func(level: level) -> bool;",
+        ),
+        (
+            "/// Accepts or refuses messages before",
+            "/// Stands for an interface that a later host asks for.\ninterface trial {\n  \
+             answer: func() -> u32;\n}\n\n/// Accepts or refuses messages before",
+        ),
+        (
+            "world validator-module {",
+            "world trial-module {\n  import tapline:host/log@0.1.1;\n  export module;\n  \
+             export parser;\n  export trial;\n}\n\nworld validator-module {",
+        ),
+    ];
+
+    #[test]
+    fn the_first_contract_grows_without_a_module_of_it_noticing() {
+        let (_, first) = FROZEN[0];
+        let grown = first.map(|text| {
+            GROWTH.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to))
+        });
+        assert_eq!(grown, GROWN, "tests/contract/grown is the first contract and what it grew by");
+
+        let of = |[host, module]: [&str; 2]| {
+            Contract::parse(&[("host.wit", host), ("module.wit", module)]).unwrap()
+        };
+        let (first, grown) = (of(first), of(GROWN));
+        assert_eq!(grown.differences(&first), [], "a host of 0.1.1 runs modules of 0.1.0");
+        // And one of 0.1.0 those of 0.1.1 that call nothing new.
+        let found = first.differences(&grown);
+        let found = found.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(found, ["in `tapline:host/log` the function `enabled` is not offered here"]);
+    }
+
     #[test]
     fn a_difference_is_told_with_its_interface_and_place() {
         differs(

@@ -2,6 +2,7 @@
 //! that the rest of the program uses.
 
 mod cached;
+mod growth;
 mod handmade;
 mod hostile;
 mod limits;

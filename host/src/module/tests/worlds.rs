@@ -48,10 +48,20 @@ pub(super) fn changed(version: &str, (from, to): (&str, &str)) -> Vec<u8> {
         );
         text.unwrap().replace(from, to).replace("0.1.0", version)
     };
+    of_world(&wit("deps/host/host.wit"), &wit("module.wit"), "parser-module")
+}
+
+/// A module of the contract that `tests/contract/grown` stands for.
+pub(super) fn grown(world: &str) -> Vec<u8> {
+    let host = include_str!("../../../../tests/contract/grown/deps/host/host.wit");
+    of_world(host, include_str!("../../../../tests/contract/grown/module.wit"), world)
+}
+
+fn of_world(host: &str, module: &str, world: &str) -> Vec<u8> {
     let mut resolve = Resolve::default();
-    resolve.push_str("host.wit", &wit("deps/host/host.wit")).unwrap();
-    let package = resolve.push_str("module.wit", &wit("module.wit")).unwrap();
-    let world = resolve.select_world(&[package], Some("parser-module")).unwrap();
+    resolve.push_str("host.wit", host).unwrap();
+    let package = resolve.push_str("module.wit", module).unwrap();
+    let world = resolve.select_world(&[package], Some(world)).unwrap();
     let mut core = dummy_module(&resolve, world, ManglingAndAbi::Standard32);
     embed_component_metadata(&mut core, &resolve, world, StringEncoding::UTF8).unwrap();
     ComponentEncoder::default().module(&core).unwrap().encode().unwrap()
