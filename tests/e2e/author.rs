@@ -13,7 +13,7 @@ use tokio::process::Command;
 
 /// A shell as an author has it, with the program in its path; and the compilers that the
 /// modules of this project were built with, so that nothing is fetched or compiled twice.
-fn shell(tapline: &Tapline, script: &str) -> Command {
+pub(super) fn shell(tapline: &Tapline, script: &str) -> Command {
     let modules = shipped_modules();
     let target = modules.parent().expect("modules lie in the target directory");
     let mut path = program().parent().expect("the program lies in a folder").as_os_str().to_owned();
@@ -34,21 +34,21 @@ fn shell(tapline: &Tapline, script: &str) -> Command {
     command
 }
 
-async fn succeeds(tapline: &Tapline, script: &str) {
+pub(super) async fn succeeds(tapline: &Tapline, script: &str) {
     let output = shell(tapline, script).output().await.expect("there is a shell");
     let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{script}\n{stderr}");
 }
 
 /// What a guide tells its reader to type, block by block.
-fn commands(guide: &str) -> Vec<String> {
+pub(super) fn commands(guide: &str) -> Vec<String> {
     let path = project().join("docs/guides").join(guide);
     let text = std::fs::read_to_string(path).expect("the guide is there");
     let blocks = text.split("```sh\n").skip(1);
     blocks.filter_map(|rest| Some(rest.split_once("```")?.0.to_owned())).collect()
 }
 
-fn edit(file: &Path, from: &str, to: &str) {
+pub(super) fn edit(file: &Path, from: &str, to: &str) {
     let text = std::fs::read_to_string(file).expect("the project has it");
     assert!(text.contains(from), "{} has no `{from}`", file.display());
     std::fs::write(file, text.replace(from, to)).expect("scratch is writable");

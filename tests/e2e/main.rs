@@ -22,6 +22,7 @@ mod expiry;
 mod explain;
 mod files;
 mod floods;
+mod guides;
 mod halt;
 mod hostile;
 mod isolation;

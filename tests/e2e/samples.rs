@@ -209,3 +209,34 @@ fn a_project_is_tested_by_its_samples_and_accepts_what_comes_out() {
     assert!(said.contains("samples/meters.jsonl:1: unknown field `paylod`"), "{said}");
     assert!(said.contains("help:"), "{said}");
 }
+
+/// What the gate costs that shipped modules pass at the first start; nothing is asserted but that
+/// they pass.
+#[test]
+#[ignore = "measures; cargo xtask bench"]
+fn cost_of_the_gate() {
+    use std::time::Instant;
+    use tapline::module::{Engine, EngineOptions, Limits};
+    let scratch = tempfile::tempdir().expect("there is room");
+    let load = || {
+        let cache = Some(scratch.path().to_owned());
+        let engine = Engine::new(cache, EngineOptions::default()).expect("it starts");
+        let names = ["shelly", "tasmota", "session", "odoo", "http", "payload-format"];
+        names.map(|name| {
+            let path = tapline_tests::shipped_modules().join(name).with_extension("wasm");
+            let bytes = std::fs::read(path).expect("it was built");
+            (name, engine.load(&bytes).expect("it is a module"))
+        })
+    };
+    for round in ["at the first start", "at the next one"] {
+        let (mut samples, begun) = (0, Instant::now());
+        for (name, module) in load() {
+            let count = module.samples().expect("they can be read").len();
+            let begun = Instant::now();
+            module.check_samples(Limits::default()).expect("they pass");
+            println!("gate: {name}: {count} samples in {:.2?}, {round}", begun.elapsed());
+            samples += count;
+        }
+        println!("gate: {samples} samples, with loading {:.2?}, {round}", begun.elapsed());
+    }
+}

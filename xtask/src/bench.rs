@@ -25,16 +25,19 @@ pub(crate) enum Subject {
     Isolation,
     /// Size, compiling, instantiating and messages of a parser in each language
     Languages,
+    /// The samples of the modules that ship, as a first start runs them
+    Samples,
 }
 
 impl Subject {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Throughput,
         Self::Reload,
         Self::Replay,
         Self::Kills,
         Self::Isolation,
         Self::Languages,
+        Self::Samples,
     ];
 
     fn test(self) -> &'static str {
@@ -44,6 +47,7 @@ impl Subject {
             Self::Replay => "speed::replay",
             Self::Isolation => "isolation::isolation",
             Self::Languages => "languages::cost",
+            Self::Samples => "samples::cost_of_the_gate",
             Self::Kills => {
                 "kills::power_cuts_at_random_lose_nothing_double_nothing_and_change_no_session"
             }
@@ -62,7 +66,7 @@ pub(crate) fn run(workspace: &Workspace, subject: Option<Subject>) -> Result<()>
     for subject in subjects {
         let mut test = Command::new(cargo());
         test.args(["test", "--quiet", "--package", "tapline-tests", "--test", "e2e"]);
-        if matches!(subject, Subject::Languages) {
+        if matches!(subject, Subject::Languages | Subject::Samples) {
             // It measures the host's runtime within the test itself.
             test.arg("--release");
         }
