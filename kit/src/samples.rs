@@ -9,13 +9,13 @@
 mod compare;
 mod files;
 mod line;
+mod sample;
 mod section;
 
 pub use compare::{Difference, differences};
 pub use files::{File, Folder, read_folder};
-pub use line::{
-    Delivery, Message, MessageLine, Outcome, Refusal, Response, Sample, Script, Step, StepInput,
-};
+pub use line::MessageLine;
+pub use sample::{Delivery, Message, Outcome, Refusal, Response, Sample, Script, Step, StepInput};
 pub use section::{attach, read};
 
 use std::io;

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
-use super::line::{self, From, Outcome, Sample};
+use super::line::{self, From};
+use super::sample::{Outcome, Sample};
 use super::{MOST_BYTES, MOST_SAMPLES, SampleError};
 
 /// The samples of a project.

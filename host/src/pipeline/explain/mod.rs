@@ -1,12 +1,13 @@
 //! Why a topic reaches a sink, or at which filter, label or rule it ends.
 //!
-//! `path` follows a topic through a plan, `trial` runs a payload through a fresh worker of
-//! it, `near` looks for devices that were probably meant. Neighbours: `reload` adds what only
+//! `path` follows a topic through a plan, `taker` says what a stage takes, `trial` runs a
+//! payload through a fresh worker of the plan, `near` looks for devices that were probably meant. Neighbours: `reload` adds what only
 //! a running Tapline knows. Invariant: nothing here touches what runs; routing is asked of
 //! the same functions that route.
 
 mod near;
 mod path;
+mod taker;
 mod text;
 mod trial;
 

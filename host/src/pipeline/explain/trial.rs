@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::Verdict;
-use super::path::{Taker, Walk, clone_of, looks_at, sinks};
+use super::path::{Walk, clone_of, looks_at};
+use super::taker::{Taker, sinks};
 use crate::message::{DeviceId, Item, Message, Rejection};
 use crate::pipeline::effects::{Effects, Fate};
 use crate::pipeline::ingest::{self, Job};
