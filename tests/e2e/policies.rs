@@ -1,7 +1,12 @@
 //! `on_reject`: what a stage refuses is set aside, or goes on. (Halting has tests of its own.)
 
 use serde_json::Value;
-use tapline_tests::{Bench, COURSE, Machine, Scrape, copy_of_shipped, document, fixtures};
+use tapline_tests::{
+    Bench, COURSE, Machine, Scrape, copy_of_shipped, document, eventually, fixtures,
+    shipped_modules,
+};
+
+use super::files::module;
 
 const WHOLE: [&str; 2] = ["session_started", "session_stopped"];
 
@@ -25,6 +30,20 @@ on_reject = \"pass\"
 name = \"session\"
 module = \"session\"
 take = [\"reading:power_w\"]
+";
+
+/// Counts readings with a detector that refuses what is below zero and dies of far too much.
+const COUNTING: &str = "
+[[detect]]
+name = \"count\"
+module = \"counter\"
+take = [\"reading:power_w\"]
+on_reject = \"pass\"
+[[sink]]
+name = \"odoo\"
+module = \"odoo\"
+endpoint = \"odoo\"
+take = [\"event:counted\"]
 ";
 
 /// The shipped pipeline behind a check of each report's shape.
@@ -104,4 +123,41 @@ async fn what_a_parser_refuses_or_dies_of_is_counted_and_dropped_where_it_lets_p
     bench.devices.report(&press, &COURSE).await;
     bench.odoo.kinds(&press, &WHOLE).await;
     bench.odoo.is_content();
+}
+
+#[tokio::test]
+async fn what_a_detector_refuses_or_dies_of_undoes_that_step_alone_where_it_lets_pass() {
+    let bench = Bench::with(|setup| {
+        setup
+            .site("tapline.toml", "format = 1\nshipped = []\n")
+            .site("pipelines/lenient.toml", &(LENIENT.to_owned() + COUNTING))
+            .site_bytes("modules/hostile.wasm", module("hostile"))
+            .site_bytes("modules/counter.wasm", module("counter-next"))
+            .site_bytes("modules/session.wasm", shipped("session"))
+            .site_bytes("modules/odoo.wasm", shipped("odoo"))
+    })
+    .await;
+    bench.tapline.subscribed(1).await;
+    for payload in ["100", "-1", "100", "9000", "100"] {
+        bench.devices.send("lenient/lathe", payload).await;
+    }
+    let all = |health: &Value| health["pipelines"]["lenient"]["committed"] == 5;
+    let health = bench.tapline.until("all five count", all).await;
+    assert_eq!(health["dead_letters"], 0, "{health}");
+    let scrape = bench.tapline.scrape().await;
+    assert_eq!(rejected(&scrape, "lenient", "count"), 2);
+    assert_eq!(rejected(&scrape, "lenient", "session"), 0);
+    // The count goes on from where it was.
+    let counts = eventually("three are counted", || async {
+        let events = bench.odoo.0.events_of("lathe");
+        let counts: Vec<_> = events.iter().map(|event| event.payload["count"].clone()).collect();
+        if counts.len() == 3 { Ok(counts) } else { Err(format!("{events:#?}")) }
+    })
+    .await;
+    assert_eq!(counts, [1, 2, 3]);
+    bench.odoo.is_content();
+}
+
+fn shipped(name: &str) -> Vec<u8> {
+    std::fs::read(shipped_modules().join(name).with_extension("wasm")).expect("it was built")
 }

@@ -196,3 +196,52 @@ expire  = \"1h\"
     odoo.is_content();
     listener.stop().await;
 }
+
+#[tokio::test]
+async fn the_sender_of_a_command_that_expires_hears_of_it() {
+    let (mut lamps, main) = (Mosquitto::start().await, Mosquitto::start().await);
+    // The sender stays subscribed at the broker while that is down.
+    let sender = Listener::start(lamps.port(), &["answers/#", "lamps/#"]).await;
+    let devices = Publisher::connect(main.port()).await;
+    let site = format!(
+        "format = 1\nshipped = []\n[store]\nmin_free = \"1 MiB\"\n\
+         [broker.main]\nurl = \"mqtt://127.0.0.1:{}\"\n\
+         [broker.lamps]\nurl = \"mqtt://127.0.0.1:{}\"\n",
+        main.port(),
+        lamps.port()
+    );
+    let pipeline = COMMANDS.replace("\"lamps/#\"", "\"lamps/#\", \"answers/#\"");
+    let mut tapline = Setup::new()
+        .site("tapline.toml", &site)
+        .site("pipelines/commands.toml", &pipeline)
+        .site_bytes("modules/hostile.wasm", super::files::module("hostile"))
+        .start()
+        .await;
+    tapline.subscribed(1).await;
+    lamps.stop().await;
+    devices.ask("orders/lathe", "order lamps lamps/1", "answers/panel", 2).await;
+    devices.ask("orders/lathe", "order lamps lamps/2", "elsewhere/panel", 2).await;
+    devices.ask("orders/lathe", "order lamps lamps/3", "answers/panel", 3600).await;
+    let health = tapline.until("two have expired", |h| h["dead_letters"] == 2).await;
+    // The third, and word of the first.
+    let waiting = &health["sinks"]["commands/publish:lamps"]["waiting"];
+    assert_eq!(waiting, 2, "{health}");
+    let letters = tapline.get("/api/v1/dead-letters").await.body;
+    let letters = letters["dead_letters"].as_array().expect("a list").clone();
+    assert!(letters.iter().all(|letter| letter["code"] == "expired"), "{letters:#?}");
+    let mute = letters.iter().filter(|l| l["detail"].to_string().contains("`elsewhere/panel`"));
+    assert_eq!(mute.count(), 1, "{letters:#?}");
+
+    // Word of it survives a death, too.
+    tapline.kill().await;
+    lamps.start_again().await;
+    tapline.start_again().await;
+    let word = sender.until("answers/panel").await;
+    let word: Value = serde_json::from_slice(&word).expect("it is JSON");
+    assert_eq!((&word["outcome"], &word["topic"]), (&"expired".into(), &"lamps/1".into()));
+    sender.until("lamps/3").await;
+    tapline.until("nothing waits", |h| h["sinks"]["commands/publish:lamps"]["waiting"] == 0).await;
+    let heard: Vec<_> = sender.heard().into_iter().map(|(topic, _)| topic).collect();
+    assert!(!heard.iter().any(|topic| topic == "lamps/1" || topic == "lamps/2"), "{heard:?}");
+    sender.stop().await;
+}

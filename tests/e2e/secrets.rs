@@ -1,11 +1,17 @@
 //! Canaries: every secret that can be configured is a word that must turn up nowhere.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::json;
 use tapline::stand_in::{Behaviour, StandInOptions};
-use tapline_tests::{COURSE, Machine, Mosquitto, Odoo, Publisher, Setup, Tapline, document};
+use tapline_tests::{
+    COURSE, Machine, Mosquitto, Odoo, Publisher, Setup, Tapline, copy_of_shipped, document,
+    eventually,
+};
+
+use super::files::module;
 
 /// Of the user `bridge` in [`PASSWORDS`]: the password that is pushed and right.
 const PUSHED: &str = "s3cr3t-Pa55";
@@ -65,11 +71,51 @@ async fn report_on(devices: &Publisher, machine: &Machine) {
     }
 }
 
-/// Files of the data directory that hold a word.
+/// What is written for others to read: recordings, a project made of one, an archive for help.
+async fn write_for_others(tapline: &Tapline, devices: &Publisher, shown: &mut Shown) {
+    // The process has the wrong password in its environment, and then is given the right one.
+    let capture = ["record", "--topic", "hall/#", "--site", "site", "-o", "captured.jsonl"];
+    let refused = tapline.output(&capture).await;
+    assert!(matches!(refused.status.code(), Some(3 | 4)), "{refused:?}");
+    shown.see("a recording that the broker refuses", format!("{refused:?}"));
+    let recorders = [
+        tapline.command(&capture).env("MQTT_PASSWORD", PUSHED).spawn(),
+        tapline.command(&["record", "workshop", "-o", "recorded.jsonl"]).spawn(),
+    ];
+    let machine = Machine::new("press");
+    tokio::select! {
+        () = report_on(devices, &machine) => {}
+        () = async {
+            for name in ["captured.jsonl", "recorded.jsonl"] {
+                eventually(&format!("{name} holds a message"), || async {
+                    let text = std::fs::read_to_string(tapline.dir().join(name));
+                    let text = text.unwrap_or_default();
+                    if text.contains(&machine.topic()) { Ok(()) } else { Err(text) }
+                })
+                .await;
+            }
+        } => {}
+    }
+    for recorder in recorders {
+        let mut recorder = recorder.expect("the program can be run");
+        recorder.kill().await.expect("a child can be killed");
+    }
+    let arguments = ["new", "parser", "press-meter", "--from", "captured.jsonl"];
+    let made = tapline.command(&arguments).stdin(Stdio::null()).output().await;
+    let made = made.expect("the program can be run");
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    shown.see("the making of a project", format!("{made:?}"));
+    let samples = tapline.dir().join("press-meter/samples/press-meter.jsonl");
+    let samples = std::fs::read_to_string(samples).expect("the project has samples");
+    assert!(samples.contains(&machine.topic()), "{samples}");
+    shown.run(tapline, "support -o support.tar --with-payloads").await;
+}
+
+/// Files of the data directory, the site and what commands wrote that hold a word.
 fn holding(tapline: &Tapline, canary: &str) -> Vec<PathBuf> {
-    let (mut found, mut folders) = (Vec::new(), vec![tapline.data()]);
+    let (mut found, mut folders) = (Vec::new(), vec![tapline.dir().to_owned()]);
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).expect("the data directory is readable").flatten() {
+        for entry in std::fs::read_dir(folder).expect("the directory is readable").flatten() {
             // All tests share compiled modules, behind a link.
             let path = entry.path();
             if path.is_dir() && !path.is_symlink() {
@@ -101,6 +147,11 @@ async fn no_secret_turns_up_in_an_answer_an_output_a_log_or_the_store() {
          [endpoint.odoo.headers]\nx-gate = {{ file = \"gate.secret\" }}\n{lines}",
         odoo.0.url()
     );
+    // A version beside the live one that understands nothing, so that there is a difference to show.
+    let shadowed = copy_of_shipped("workshop").replace(
+        "module       = \"shelly\"",
+        "module       = \"shelly\"\nshadow       = \"hostile\"",
+    );
     let mut tapline = Setup::new()
         .port(broker.port())
         .env("MQTT_USERNAME", "bridge")
@@ -109,6 +160,8 @@ async fn no_secret_turns_up_in_an_answer_an_output_a_log_or_the_store() {
         .env("THE_KEY", KEY)
         .site("tapline.toml", &site)
         .site("gate.secret", HEADER)
+        .site("pipelines/workshop.toml", &shadowed)
+        .site_bytes("modules/hostile.wasm", module("hostile"))
         .start()
         .await;
     let mut shown = Shown(Vec::new());
@@ -192,6 +245,7 @@ async fn no_secret_turns_up_in_an_answer_an_output_a_log_or_the_store() {
         "/api/v1/dead-letters/1",
         "/api/v1/dead-letters/2",
         "/api/v1/history?limit=1000",
+        "/api/v1/shadow",
     ] {
         shown.ask(&tapline, path).await;
     }
@@ -225,11 +279,14 @@ async fn no_secret_turns_up_in_an_answer_an_output_a_log_or_the_store() {
         "history",
         "history --json",
         "reload --plan",
+        "shadow",
+        "shadow --json",
         "check site",
         &format!("explain {topic}"),
     ] {
         shown.run(&tapline, command).await;
     }
+    write_for_others(&tapline, &devices, &mut shown).await;
     tapline.terminate().await;
     tapline.start_again().await;
     tapline.subscribed(4).await;
@@ -242,12 +299,20 @@ async fn no_secret_turns_up_in_an_answer_an_output_a_log_or_the_store() {
     // The echo did come, and was blanked.
     let echoed = |(_, text): &(String, String)| text.contains("the key *** and the header ***");
     assert!(shown.0.iter().any(echoed), "Odoo's echo is shown nowhere");
+    // So did what the shadow said otherwise.
+    let differs = |(whence, text): &(String, String)| {
+        whence == "shadow --json" && text.contains("\"only_live\"") && text.contains("apower")
+    };
+    assert!(shown.0.iter().any(differs), "no difference of the shadow is shown: {:#?}", shown.0);
     let stderr = tapline.stderr();
     for canary in canaries {
         assert!(!stderr.contains(canary), "standard error shows `{canary}`");
-        // The pushed password alone is kept, in the file that is there for it.
-        let expected =
-            if canary == PUSHED { vec![tapline.data().join("secrets.json")] } else { Vec::new() };
+        // A secret is kept in the file that is there for it, and nowhere else.
+        let expected = match canary {
+            PUSHED => vec![tapline.data().join("secrets.json")],
+            HEADER => vec![tapline.dir().join("site/gate.secret")],
+            _ => Vec::new(),
+        };
         assert_eq!(holding(&tapline, canary), expected, "files that hold `{canary}`");
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tapline::broker::{Outlet, OutletOptions, PublishError};
 use tapline::config::{Around, Texts, check};
@@ -62,6 +62,26 @@ impl Publisher {
             properties: Properties::default(),
         };
         let published = self.outlet.publish(&publication, None, PATIENCE).await;
+        published.unwrap_or_else(|error| panic!("`{topic}` cannot be published: {error}"));
+    }
+
+    /// Publishes what is good for `seconds`, and says where its answer is to go.
+    pub async fn ask(&self, topic: &str, payload: &str, response_topic: &str, seconds: u32) {
+        let properties = Properties {
+            response_topic: Some(response_topic.to_owned()),
+            correlation_data: Some(payload.as_bytes().to_vec()),
+            ..Properties::default()
+        };
+        let publication = Publication {
+            broker: None,
+            topic: topic.to_owned(),
+            payload: payload.as_bytes().to_vec(),
+            qos: 1,
+            retain: false,
+            properties,
+        };
+        let life = Some(Duration::from_secs(seconds.into()));
+        let published = self.outlet.publish(&publication, life, PATIENCE).await;
         published.unwrap_or_else(|error| panic!("`{topic}` cannot be published: {error}"));
     }
 

@@ -13,9 +13,12 @@ mod books;
 mod coder;
 mod form;
 mod http;
+mod lapse;
 mod plan;
+mod publishing;
 mod queue;
 mod refusals;
+mod rows;
 mod run;
 mod status;
 #[cfg(test)]
@@ -284,7 +287,7 @@ impl Seed {
 /// Opens a sink's way to the other side. May read files.
 fn open(plan: &SinkPlan) -> Channel {
     let way = match &plan.way {
-        Way::Publish(publisher) => return Channel::Publish(publisher.clone(), None),
+        Way::Publish(publisher, _) => return Channel::Publish(publisher.clone(), None),
         Way::Compose(publisher, form) => {
             return Channel::Publish(publisher.clone(), Some(form.clone()));
         }

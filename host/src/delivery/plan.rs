@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::form::Form;
 use crate::config::pipeline::Batch;
 use crate::config::site::Endpoint;
+use crate::config::topic::Pattern;
 use crate::message::{Item, Publication};
 use crate::module::sink::{Conclusion, Delivery, Encoding, Response};
 use crate::store::{ModuleTag, NewDelivery, SinkId};
@@ -32,8 +33,9 @@ pub struct SinkPlan {
 pub enum Way {
     /// A module encodes, the host sends.
     Http(HttpWay),
-    /// Items are publications; the content is published as it is.
-    Publish(Arc<dyn Publisher>),
+    /// Items are publications; the content is published as it is. With the topics that may leave
+    /// the pipeline.
+    Publish(Arc<dyn Publisher>, Arc<[Pattern]>),
     /// A publication is made of each item.
     Compose(Arc<dyn Publisher>, Arc<Form>),
 }
@@ -130,7 +132,9 @@ impl SinkPlan {
                 let same = new.authorities.is_none() || new.authorities == old.authorities;
                 same && new.endpoint == old.endpoint
             }
-            (Way::Publish(new), Way::Publish(old)) => Arc::ptr_eq(new, old),
+            (Way::Publish(new, allowed), Way::Publish(old, before)) => {
+                Arc::ptr_eq(new, old) && allowed == before
+            }
             (Way::Compose(new, form), Way::Compose(old, before)) => {
                 Arc::ptr_eq(new, old) && form == before
             }

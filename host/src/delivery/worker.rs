@@ -7,23 +7,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::back_off::BackOff;
 use super::books::{Again, Books, Page};
 use super::form::Form;
-use super::plan::{PublishError, Publisher, SinkPlan};
+use super::lapse::Lapse;
+use super::plan::{Publisher, SinkPlan};
+use super::publishing::publish;
 use super::queue::Queue;
-use super::run::{Exchanger, Ledger, Settled, Stop};
+use super::rows::Outbox;
+use super::run::{Exchanger, Stop};
 use super::status::Paused;
-use super::verdict::Judged;
 use super::{Options, Surroundings};
-use crate::message::{Content, Item, Publication, Rejection, Timestamp};
-use crate::store::{Head, RowId, Rows, Store, StoreError, Unreadable, Waiting};
-
-/// Rows that are read at a time while the queue is brought up to date.
-const PAGE: usize = 1_000;
+use crate::message::{Rejection, Timestamp};
+use crate::store::{Head, RowId, Rows, StoreError, Unreadable, Waiting};
 
 /// How long to wait before reading a store again that could not be read.
 const UNREADABLE: Duration = Duration::from_secs(5);
@@ -54,13 +52,6 @@ pub(super) struct Worker {
     pub(super) until: Option<Instant>,
     /// A batch that is not full goes out then.
     pub(super) gather_until: Option<Instant>,
-}
-
-/// What the outbox holds that the queue did not know.
-struct News {
-    heads: Vec<Head>,
-    expired: Rows,
-    next_expiry: Option<Timestamp>,
 }
 
 impl Worker {
@@ -154,51 +145,48 @@ impl Worker {
 
     /// Brings the queue up to date and sets aside what has expired. Returns the next expiry.
     async fn take_in(&mut self, loaded: &mut bool) -> Result<Option<Timestamp>, StoreError> {
-        let (store, sink) = (self.books.store.clone(), self.books.sink.clone());
         if !*loaded {
             self.queue = Queue::new(self.options.key_waits);
-            let heads = blocking({
-                let (store, sink) = (store.clone(), sink.clone());
-                move || {
-                    // Read first: what comes between is found again as new.
-                    let last = store.outbox_last()?;
-                    Ok((last, store.outbox_heads(&sink)?))
-                }
-            });
-            let (last, heads) = heads.await?;
+            let (last, heads) = self.outbox().heads().await?;
             self.queue.start(last, heads);
             *loaded = true;
         }
         loop {
-            let (store, sink) = (store.clone(), sink.clone());
-            let (seen, now) = (self.queue.seen(), self.books.now());
-            let news = blocking(move || news(&store, &sink, seen, now)).await?;
-            let expired = news.expired.waiting.len() + news.expired.unreadable.len();
-            let pages = news.heads.len() == PAGE || expired == PAGE;
+            let news = self.outbox().news(self.queue.seen(), self.books.now()).await?;
             for head in news.heads {
                 if self.books.refusals.holds(head.row) {
                     continue;
                 }
                 self.queue.add(head);
             }
-            if expired > 0 {
-                self.bury(news.expired.unreadable).await?;
-                self.expire(news.expired.waiting).await?;
-            }
-            if !pages {
+            self.bury(news.expired.unreadable).await?;
+            self.expire(news.expired.waiting).await?;
+            if !news.goes_on {
                 return Ok(news.next_expiry);
             }
         }
     }
 
+    fn outbox(&self) -> Outbox {
+        Outbox::new(&self.books.store, &self.books.sink)
+    }
+
+    /// Sets aside what has expired, and lets the senders of commands know.
     async fn expire(&mut self, expired: Vec<Waiting>) -> Result<(), StoreError> {
-        let settle = expired.iter().map(|row| {
-            let at = row.delivery.expires_at.unwrap_or_default();
-            let rejection = Rejection::new("expired", format!("not delivered by {at}"));
-            self.books.dead_letter(row, rejection, row.tries, row.last_error.clone())
-        });
-        let settle = settle.collect();
-        self.books.write(settle, Vec::new()).await.map_err(|_| StoreError::Closed)?;
+        if expired.is_empty() {
+            return Ok(());
+        }
+        let allowed = match &self.plan.way {
+            super::Way::Publish(_, allowed) => allowed.clone(),
+            super::Way::Http(_) | super::Way::Compose(..) => Arc::default(),
+        };
+        let (mut settle, mut words) = (Vec::with_capacity(expired.len()), Vec::new());
+        for row in &expired {
+            let Lapse { why, word } = Lapse::of(&row.delivery, &allowed);
+            settle.push(self.books.dead_letter(row, why, row.tries, row.last_error.clone()));
+            words.extend(word);
+        }
+        self.books.write(settle, words).await.map_err(|_| StoreError::Closed)?;
         let gone = expired
             .into_iter()
             .filter(|row| self.queue.is_head(&row.delivery.key, row.row))
@@ -238,12 +226,7 @@ impl Worker {
         if behind.is_empty() {
             return Ok(());
         }
-        let (store, sink) = (self.books.store.clone(), self.books.sink.clone());
-        let (behind, next) = blocking(move || {
-            let next = store.outbox_next(&sink, &behind)?;
-            Ok((behind, next))
-        })
-        .await?;
+        let (behind, next) = self.outbox().behind(behind).await?;
         for (head, next) in behind.iter().zip(next) {
             self.queue.advance(&head.key, next);
         }
@@ -266,14 +249,8 @@ impl Worker {
 
     /// The rows of a batch, in commit order.
     async fn read_batch(&mut self, picked: Vec<Head>) -> Result<Vec<Waiting>, StoreError> {
-        let (store, sink) = (self.books.store.clone(), self.books.sink.clone());
         let room = if self.keeps_order() { self.limit.min(self.plan.batch.max) } else { 0 };
-        let (picked, rows) = blocking(move || {
-            let ids = with_followers(&store, &sink, &picked, room)?;
-            let rows = store.outbox_rows(&sink, &ids)?;
-            Ok((picked, rows))
-        })
-        .await?;
+        let (picked, rows) = self.outbox().batch(picked, room).await?;
         let Rows { waiting: rows, unreadable } = rows;
         self.bury(unreadable).await?;
         let found: HashSet<RowId> = rows.iter().map(|row| row.row).collect();
@@ -285,7 +262,7 @@ impl Worker {
     fn keeps_order(&self) -> bool {
         match &self.plan.way {
             super::Way::Http(way) => way.endpoint.in_order,
-            super::Way::Publish(_) | super::Way::Compose(..) => false,
+            super::Way::Publish(..) | super::Way::Compose(..) => false,
         }
     }
 
@@ -418,99 +395,6 @@ impl Worker {
     }
 }
 
-/// Makes of a waiting item what is published, and where.
-type Compose<'a> = dyn Fn(&Waiting) -> Result<(Arc<str>, Publication), Rejection> + Sync + 'a;
-
-/// Publishes a batch at once: its keys differ, so there is no order between them.
-async fn publish(
-    publisher: &Arc<dyn Publisher>,
-    compose: &Compose<'_>,
-    rows: &[Waiting],
-    page: &mut Page<'_>,
-) -> Result<(), Stop> {
-    let now = page.books.now();
-    let keeps_history = page.books.store.keeps_history();
-    let mut publishing = JoinSet::new();
-    let mut settled = Vec::new();
-    for (index, row) in rows.iter().enumerate() {
-        let publication = match &row.delivery.content {
-            Content::Item(Item::Publication(publication)) => publication.clone(),
-            _ => match compose(row) {
-                Ok((broker, publication)) => {
-                    if keeps_history {
-                        page.composed.insert(index, (broker, publication.clone()));
-                    }
-                    publication
-                }
-                Err(why) => {
-                    settled.push(Settled { index, judged: Judged::Refused(why), answer: None });
-                    continue;
-                }
-            },
-        };
-        let expiry = row.delivery.expires_at.map(|at| Duration::from_millis(at.since(now)));
-        let publisher = publisher.clone();
-        publishing.spawn(async move { (index, publisher.publish(publication, expiry).await) });
-    }
-    let mut stop = Ok(());
-    while let Some(result) = publishing.join_next().await {
-        match result {
-            Ok((index, Ok(()))) => {
-                let judged = Judged::Delivered { duplicate: false };
-                settled.push(Settled { index, judged, answer: None });
-            }
-            Ok((index, Err(PublishError::Refused(reason)))) => {
-                let judged = Judged::Refused(Rejection::new("refused", reason));
-                settled.push(Settled { index, judged, answer: None });
-            }
-            Ok((_, Err(PublishError::Unreachable(error)))) => {
-                stop = Err(Stop::Again { error, at_least: Duration::ZERO });
-            }
-            Err(panic) => {
-                stop = Err(Stop::Again { error: panic.to_string(), at_least: Duration::ZERO });
-            }
-        }
-    }
-    page.enter(settled, Vec::new()).await?;
-    stop
-}
-
-/// Heads and, up to `room`, the rows behind them, in commit order.
-fn with_followers(
-    store: &Store,
-    sink: &crate::store::SinkId,
-    heads: &[Head],
-    room: usize,
-) -> Result<Vec<RowId>, StoreError> {
-    let mut rows: Vec<RowId> = heads.iter().map(|head| head.row).collect();
-    let mut last = heads.to_vec();
-    while rows.len() < room && !last.is_empty() {
-        let next = store.outbox_next(sink, &last)?;
-        last = last
-            .into_iter()
-            .zip(next)
-            .filter_map(|(head, next)| next.map(|row| Head { row, key: head.key }))
-            .take(room - rows.len())
-            .collect();
-        rows.extend(last.iter().map(|head| head.row));
-    }
-    rows.sort();
-    Ok(rows)
-}
-
-fn news(
-    store: &Store,
-    sink: &crate::store::SinkId,
-    seen: RowId,
-    now: Timestamp,
-) -> Result<News, StoreError> {
-    Ok(News {
-        heads: store.outbox_since(sink, seen, PAGE)?,
-        expired: store.outbox_expired(sink, now, PAGE)?,
-        next_expiry: store.outbox_next_expiry(sink)?,
-    })
-}
-
 async fn wait_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -527,11 +411,4 @@ async fn stopped(stop: &mut watch::Receiver<Option<Instant>>) {
     if let Some(by) = by {
         tokio::time::sleep_until(by).await;
     }
-}
-
-/// Reads the store on a thread where waiting is allowed.
-async fn blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    tokio::task::spawn_blocking(read).await.unwrap_or(Err(StoreError::Closed))
 }

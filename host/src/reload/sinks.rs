@@ -59,9 +59,10 @@ impl Publishers {
             let flow = activity.flow(pipeline);
             sinks.extend(plan.sinks.iter().map(|s| of_stage(pipeline, s, &flow)));
             sinks.extend(plan.publishers.iter().map(|stage| self.of_publisher(pipeline, stage)));
+            let allowed: Arc<[_]> = plan.file.publish.clone().into();
             sinks.extend(brokers.clone().map(|broker| SinkPlan {
                 id: SinkId::publish(pipeline.clone(), broker),
-                way: Way::Publish(self.of(broker)),
+                way: Way::Publish(self.of(broker), allowed.clone()),
                 batch: PUBLICATIONS,
                 module: None,
                 answers: None,

@@ -55,7 +55,7 @@ fn start(store: &Store, broker: &Arc<Broker>, clock: &TestClock) -> Delivery {
     let delivery = Delivery::new(store.clone(), options, surroundings());
     delivery.apply(vec![SinkPlan {
         id: publish_sink(),
-        way: Way::Publish(broker.clone()),
+        way: Way::Publish(broker.clone(), Arc::default()),
         batch: Batch { max: 100, wait: Duration::ZERO },
         module: None,
         answers: None,

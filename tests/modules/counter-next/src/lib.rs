@@ -1,5 +1,6 @@
 //! The second version of the detector that counts readings: it keeps its count as text, reads
-//! what the first version wrote, and refuses to at a count of 3. Of 9000 W and more it breaks.
+//! what the first version wrote, and refuses to at a count of 3. Of 9000 W and more it breaks; less
+//! than 0 W it refuses.
 
 use tapline_sdk::prelude::*;
 use tapline_sdk::serde_json::json;
@@ -26,6 +27,9 @@ impl Detector for Counter {
         if let Input::Item(Item::Reading(reading)) = &step.input {
             let too_much = reading.measurements.iter().any(|m| m.value >= 9000.0);
             assert!(!too_much, "more than 9000 W are not to be counted");
+            if reading.measurements.iter().any(|m| m.value < 0.0) {
+                return Err(Rejection::new("below-zero", "the wheel turned backwards"));
+            }
         }
         let broken = |_| Rejection::new("no-count", format!("`{state}` is no count"));
         let count = state.parse::<u32>().map_err(broken)?.saturating_add(1);

@@ -29,6 +29,7 @@
 //! | `long-ago` | emits a reading of 1970 |
 //! | `far-ahead` | emits a reading of the last millisecond that there is |
 //! | `publish TOPIC` | emits a publication to TOPIC |
+//! | `order BROKER TOPIC` | passes a command on to TOPIC at BROKER, with the life and the response topic that its sender gave it |
 //! | `long-topic BYTES` | emits a publication whose topic has so many bytes (70000) |
 //! | `qos` | emits a publication with QoS 7 |
 //! | `leak KIB` | keeps so many KiB (256) for good, then emits one reading of 7 W |
@@ -66,7 +67,10 @@ impl Parser for Hostile {
     }
 
     fn parse(&self, message: &Message) -> Result<Vec<Item>, Rejection> {
-        act(message.text()?)
+        match message.text()?.strip_prefix("order ").and_then(|to| to.split_once(' ')) {
+            Some((broker, topic)) => Ok(vec![passed_on(message, broker, topic).into()]),
+            None => act(message.text()?),
+        }
     }
 
     fn companions(&self, topic_filter: &str) -> Companions {
@@ -158,6 +162,17 @@ fn act(payload: &str) -> Result<Vec<Item>, Rejection> {
             Err(_) => Err(Rejection::new("not-a-number", format!("`{number}` is no number"))),
         },
     }
+}
+
+/// What a sender asked of a device, as its own publication.
+fn passed_on(message: &Message, broker: &str, topic: &str) -> Publication {
+    let properties = Properties {
+        message_expiry: message.properties.message_expiry,
+        response_topic: message.properties.response_topic.clone(),
+        correlation_data: message.properties.correlation_data.clone(),
+        ..Properties::default()
+    };
+    Publication { broker: Some(broker.to_owned()), properties, ..Publication::new(topic, "on") }
 }
 
 /// A reading with a measurement that the builder would leave out.
