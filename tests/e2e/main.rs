@@ -25,6 +25,7 @@ mod floods;
 mod guides;
 mod halt;
 mod hostile;
+mod http_sink;
 mod isolation;
 mod kills;
 mod languages;
