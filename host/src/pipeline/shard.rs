@@ -3,17 +3,19 @@
 
 mod behind;
 mod halt;
+mod hearing;
 mod queue;
 mod share;
+mod succession;
 mod trust;
+mod watch;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::difference::Concerned;
 use super::effects::Effects;
 use super::flow::{Flow, Held, Settled};
 use super::letters::{Redo, Redone};
@@ -23,71 +25,20 @@ use super::plan::Plan;
 use super::shadow::Shadows;
 use super::worker::{Refusals, Worker};
 use crate::broker::{LinkEvent, Received, Ticket};
-use crate::message::{Message, Publication, Timestamp};
-use crate::store::{Commit, DeadLetter, Mark, Store, StoreError, Succession};
+use crate::message::{Message, Timestamp};
+use crate::store::{Commit, Mark, Store, StoreError, Succession};
 use crate::telemetry::{clock, failpoint};
 use behind::{Failures, Left, Pace};
 use halt::Standstill;
 pub use halt::{Halted, Resume};
+use hearing::Link;
 use queue::{Entry, NewPlan, Queue};
 use share::{Share, Writing, weight};
 use trust::Trust;
+pub use watch::{Observed, Observer, Outlet, Turn};
 
 /// Messages that one call of a module sees at most.
 const BATCH: usize = 256;
-/// The longest a thread sleeps without a look at the clock, which may have been set.
-const NAP: Duration = Duration::from_secs(1);
-
-/// Where effects go that no outbox keeps. Calls return at once.
-pub trait Outlet: Send + Sync {
-    /// A device should report now.
-    fn ask(&self, broker: Option<Arc<str>>, question: Publication);
-}
-
-/// Who watches what a pipeline does. Calls return at once.
-pub trait Observer: Send + Sync {
-    fn observe(&self, observed: &Observed<'_>);
-}
-
-/// What made a pipeline act.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Turn<'a> {
-    Messages,
-    /// Wake-ups that were due by the clock alone, of devices whose brokers were `heard`:
-    /// connected and drained.
-    Clock {
-        now: Timestamp,
-        heard: &'a BTreeSet<Arc<str>>,
-    },
-    /// A source was not heard between two times of the wall clock.
-    Deaf {
-        broker: &'a str,
-        from: Timestamp,
-        until: Timestamp,
-        resumed: bool,
-    },
-    /// A dead letter's message went through once more. It was counted when it came.
-    Letter(&'a DeadLetter),
-    /// Another change of a connection; it has no effects.
-    Link,
-    /// A plan was taken up, at the start or later. `now` is the wall clock where silence
-    /// could be judged by it.
-    Plan {
-        now: Option<Timestamp>,
-    },
-}
-
-/// One batch, or one turn of the clock, as it was.
-pub struct Observed<'a> {
-    pub plan: &'a Plan,
-    pub turn: Turn<'a>,
-    pub now: Timestamp,
-    pub messages: &'a [Arc<Message>],
-    /// Redelivered messages that had been committed already.
-    pub duplicates: usize,
-    pub effects: &'a Effects,
-    pub took: Duration,
-}
 
 /// Why a pipeline does not start.
 #[derive(Debug, thiserror::Error)]
@@ -269,14 +220,6 @@ fn last_commit(pipeline: &str) -> String {
     format!("last-commit:{pipeline}")
 }
 
-#[derive(Clone, Copy, Default)]
-struct Link {
-    up: bool,
-    drained: bool,
-    /// Since when nothing is heard of it.
-    silent_since: Option<Timestamp>,
-}
-
 /// What a batch owes once it is on the disk.
 #[derive(Default)]
 struct Owed {
@@ -387,66 +330,6 @@ impl Thread {
         true
     }
 
-    fn take_up(&mut self, new: NewPlan, start: Instant) -> Result<(), Unmigrated> {
-        let NewPlan { plan, mut concerned, succession } = new;
-        if self.inherit(&plan, &succession) {
-            concerned = Concerned::Everybody;
-        }
-        self.worker.migrate(&plan)?;
-        let now = self.links.values().all(|l| l.up && l.drained).then(clock::now);
-        let begun = self.shadows.take_up(&plan, &self.flow);
-        self.worker.followed.begin(&begun);
-        let effects = self.worker.apply(plan, &concerned, now);
-        self.commit(Turn::Plan { now }, effects, Owed::default(), &[], 0, start);
-        tracing::debug!(
-            event = "plan_taken_up",
-            pipeline = %self.worker.plan().file.name,
-            took_us = start.elapsed().as_micros(),
-            "messages go on by the new plan"
-        );
-        Ok(())
-    }
-
-    /// Lets state change hands, and reads it where a stage comes in that did not run before.
-    /// Whether anything did.
-    fn inherit(&mut self, plan: &Plan, succession: &Succession) -> bool {
-        let before = self.worker.plan().clone();
-        let is_new = |stage: &str| before.rank(stage) == usize::MAX;
-        let parsers = plan.parsers.iter().map(|parser| &parser.stage.name);
-        let mut stages = parsers.chain(plan.detectors.iter().map(|d| &d.stage.name));
-        if succession.is_empty() && !stages.any(|stage| is_new(stage)) {
-            return false;
-        }
-        // The store writes in order: what was committed before is written before.
-        let read = self.store.succeed(succession, clock::now()).and_then(|done| {
-            let rows = self.store.load_keys(&plan.file.name)?;
-            Ok((done, rows))
-        });
-        match read {
-            Ok((done, rows)) => {
-                tracing::info!(
-                    event = "state_changed_hands",
-                    pipeline = %plan.file.name,
-                    restored = done.restored,
-                    inherited = done.inherited,
-                    "stages took their state up"
-                );
-                self.worker.remember(rows);
-                true
-            }
-            // Without a store nothing is committed any more, whatever is remembered.
-            Err(error) => {
-                tracing::error!(
-                    event = "state_not_read",
-                    pipeline = %plan.file.name,
-                    error = &error as &dyn std::error::Error,
-                    "stages did not take their state up"
-                );
-                false
-            }
-        }
-    }
-
     fn redo(&mut self, letters: &[Redo], done: SyncSender<Vec<Redone>>) {
         let mut all = Vec::with_capacity(letters.len());
         for letter in letters {
@@ -461,31 +344,6 @@ impl Thread {
             let _nobody_waits = done.send(all);
         });
         let _closed = self.store.submit(Commit::default(), last);
-    }
-
-    fn link_changed<'a>(&mut self, broker: &'a Arc<str>, event: LinkEvent) -> (Turn<'a>, Effects) {
-        let unheard = self.silent_since;
-        let link = self
-            .links
-            .entry(broker.clone())
-            .or_insert_with(|| Link { silent_since: unheard, ..Link::default() });
-        match event {
-            LinkEvent::Up { resumed, at } => {
-                link.up = true;
-                link.drained = false;
-                if let Some(from) = link.silent_since.take() {
-                    let effects = self.worker.deaf(broker, from, at, resumed);
-                    return (Turn::Deaf { broker, from, until: at, resumed }, effects);
-                }
-            }
-            LinkEvent::Drained { .. } => link.drained = true,
-            LinkEvent::Down { last_heard, .. } => {
-                link.up = false;
-                link.drained = false;
-                link.silent_since.get_or_insert(last_heard);
-            }
-        }
-        (Turn::Link, Effects::default())
     }
 
     fn messages(&mut self, received: Vec<(Received, Held)>) {
@@ -547,40 +405,6 @@ impl Thread {
         self.commit(Turn::Messages, effects, owed, &messages, duplicates, start);
     }
 
-    fn wake(&mut self) {
-        // What waits came before whatever the clock would do now.
-        if self.is_halted() || self.store.is_full() {
-            return;
-        }
-        let now = clock::now();
-        if !self.trust.look(now, Instant::now(), &self.worker.plan().file.name) {
-            return;
-        }
-        let is_due = self.worker.next_due().is_some_and(|due| due <= now);
-        if !is_due && !self.shadows.want_the_clock(now) {
-            return;
-        }
-        let links = self.links.iter().filter(|(_, link)| link.up && link.drained);
-        let heard: BTreeSet<Arc<str>> = links.map(|(broker, _)| broker.clone()).collect();
-        if is_due {
-            self.wake_due(now, &heard);
-        }
-        // Behind what the live versions did at this time.
-        if !self.is_halted() {
-            self.shadows.tell_the_clock(self.worker.plan(), now, &heard);
-        }
-    }
-
-    fn wake_due(&mut self, now: Timestamp, heard: &BTreeSet<Arc<str>>) {
-        let start = Instant::now();
-        let mut effects = self.worker.wake(now, &|plan, device| plan.is_heard(device, heard));
-        if let Some((_, letter)) = effects.take_first_halt() {
-            return self.halt(Vec::new(), 0, letter);
-        }
-        let turn = Turn::Clock { now, heard };
-        self.commit(turn, effects, Owed::default(), &[], 0, start);
-    }
-
     /// Hands over what shadows are to be compared on.
     fn tell_shadows(&mut self, effects: &mut Effects, turn: Turn<'_>) {
         let shadowed = std::mem::take(&mut effects.shadowed);
@@ -597,13 +421,6 @@ impl Thread {
         for (stage, key) in self.shadows.offer_steps(stepped) {
             self.worker.followed.loses(&stage, &key);
         }
-    }
-
-    fn patience(&self) -> Duration {
-        let Some(due) = self.worker.next_due() else { return NAP };
-        let now = clock::now();
-        // What is due but may not act waits for a broker, whose events wake the thread.
-        if due <= now { NAP } else { Duration::from_millis(due.since(now)).min(NAP) }
     }
 
     fn commit(
