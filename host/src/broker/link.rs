@@ -96,7 +96,10 @@ impl Link {
             clock: Arc::clone(&clock),
             broker: Arc::clone(&broker),
         };
-        let outlet = Outlet::watching(outlet_options, counts);
+        let outlet = match broker.sys_topics {
+            true => Outlet::watching(outlet_options, counts),
+            false => Outlet::start(outlet_options),
+        };
         let shared = Arc::new(Shared {
             ledger: Arc::new(Ledger::new(broker.ceiling)),
             board: Board::default(),

@@ -77,6 +77,8 @@ pub struct Broker {
     pub ceiling: Ceiling,
     /// Where Tapline's own will and birth go; default `tapline/<site>/status`.
     pub status_topic: String,
+    /// Whether the broker is asked for topics of its own, below `$SYS`.
+    pub sys_topics: bool,
     /// The one broker that `mqtt` of `POST /config` replaces.
     pub pushed: bool,
 }

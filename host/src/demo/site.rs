@@ -37,6 +37,7 @@ site   = "demo"
 url       = "mqtt://127.0.0.1:{broker}"
 version   = "3.1.1"     # all that the embedded broker speaks
 keepalive = "10s"
+sys_topics = false      # it closes connections that ask for them
 pushed    = true
 
 [endpoint.odoo]
@@ -116,6 +117,7 @@ mod tests {
         };
         let broker = broker(&text(&places)).unwrap();
         assert_eq!((broker.host.as_str(), broker.port), ("127.0.0.1", 1883));
+        assert!(!broker.sys_topics, "rumqttd would end the connection");
         for is_raised in [false, true] {
             let text = document(is_raised).to_string();
             let pushed = Pushed::parse("POST /config", &text, Format::Json).unwrap();

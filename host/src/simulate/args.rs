@@ -193,6 +193,7 @@ fn broker(args: &Args) -> Broker {
         max_packet: 1 << 20,
         ceiling: Ceiling { messages: 1000, bytes: 1 << 20 },
         status_topic: String::new(),
+        sys_topics: false,
         pushed: false,
     }
 }

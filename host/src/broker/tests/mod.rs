@@ -68,6 +68,7 @@ impl Bench {
             max_packet: 10_000,
             ceiling: Ceiling { messages: 100, bytes: 1 << 20 },
             status_topic: "tapline/s/status".into(),
+            sys_topics: true,
             pushed: false,
         };
         let desk = Arc::new(Desk {

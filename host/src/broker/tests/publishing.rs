@@ -1,5 +1,7 @@
 //! What goes out.
 
+use tokio::net::{TcpListener, TcpStream};
+
 use super::*;
 
 #[tokio::test]
@@ -68,6 +70,36 @@ async fn the_embedded_broker_carries_messages_and_can_be_taken_away_and_brought_
     link.publish(&publication("x", 1), None, SOON).await.unwrap();
     bench.messages(1).await;
     link.stop(Farewell::EndSession, Duration::ZERO).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_asked_for_its_own_topics_keeps_the_connections() {
+    let embedded = EmbeddedBroker::start().await.unwrap();
+    let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut bench = Bench::new(MqttVersion::V311).await;
+    bench.config.sys_topics = false;
+    bench.config.port = door.local_addr().unwrap().port();
+    let came = Arc::new(AtomicU64::new(0));
+    let (count, inside) = (Arc::clone(&came), embedded.port());
+    let pass = tokio::spawn(async move {
+        let mut passing = tokio::task::JoinSet::new();
+        while let Ok((mut outside, _)) = door.accept().await {
+            count.fetch_add(1, Ordering::Relaxed);
+            passing.spawn(async move {
+                let mut inside = TcpStream::connect(("127.0.0.1", inside)).await?;
+                tokio::io::copy_bidirectional(&mut outside, &mut inside).await
+            });
+        }
+    });
+    let link = bench.link(&["x"]);
+    bench.drained(1).await;
+    for _ in 0..3 {
+        link.publish(&publication("x", 1), None, SOON).await.unwrap();
+    }
+    bench.messages(3).await;
+    assert_eq!(came.load(Ordering::Relaxed), 2, "one to receive and one to publish");
+    link.stop(Farewell::EndSession, Duration::ZERO).await;
+    pass.abort();
 }
 
 #[tokio::test]

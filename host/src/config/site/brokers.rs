@@ -204,6 +204,7 @@ impl Build<'_> {
             max_packet: max_packet.unwrap_or(MIB) as u32,
             ceiling,
             status_topic,
+            sys_topics: file.sys_topics.unwrap_or(true),
             pushed: false,
         })
     }

@@ -76,6 +76,8 @@ pub(super) struct BrokerFile {
     pub(super) ceiling: CeilingFile,
     /// Topic of Tapline's own birth and will; default `tapline/SITE/status`.
     pub(super) status_topic: Option<String>,
+    /// Ask the broker for its count of dropped messages, below `$SYS`; default true.
+    pub(super) sys_topics: Option<bool>,
     /// The one broker that `mqtt` of POST /config replaces.
     pub(super) pushed: bool,
 }

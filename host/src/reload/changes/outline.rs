@@ -308,6 +308,7 @@ fn broker(broker: &Broker) -> Facts {
         "max_packet": broker.max_packet,
         "ceiling": {"messages": broker.ceiling.messages, "bytes": broker.ceiling.bytes},
         "status_topic": broker.status_topic,
+        "sys_topics": broker.sys_topics,
         "pushed": broker.pushed.then_some(true),
     }))
     .with_secret("password", broker.password.as_ref())
