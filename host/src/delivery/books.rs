@@ -127,7 +127,8 @@ impl Books {
         self.commit(Commit { settle, outbox: follow, ..Commit::default() }).await
     }
 
-    async fn commit(&self, commit: Commit) -> Result<(), Stop> {
+    async fn commit(&self, mut commit: Commit) -> Result<(), Stop> {
+        commit.pipeline = Some(self.sink.pipeline.clone());
         if commit.settle.is_empty() && commit.outbox.is_empty() {
             return Ok(());
         }

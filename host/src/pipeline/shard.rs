@@ -459,6 +459,7 @@ impl Thread {
         }
         let flow = self.flow.clone();
         let mut commit = Commit {
+            pipeline: Some(name.clone()),
             keys: effects.keys,
             outbox: effects.outbox,
             dead: effects.dead,

@@ -16,6 +16,7 @@ use super::commit::{
 use super::encoding::{self, DeliveryColumns};
 use super::error::StoreError;
 use super::history::{self, Block, Direction, Record};
+use super::large::{self, Bodies, Body};
 use crate::message::{Content, Item, Timestamp};
 
 /// How long a delivered id is remembered.
@@ -62,6 +63,10 @@ impl Numbers {
 pub(super) struct Tally {
     pub(super) sinks: HashMap<SinkId, SinkTally>,
     pub(super) dead: i64,
+    /// Bodies to which nothing refers any more.
+    pub(super) waste: Vec<Body>,
+    /// Bodies that are gone.
+    pub(super) swept: Vec<i64>,
 }
 
 /// The change of one sink's outbox.
@@ -80,7 +85,7 @@ pub(super) fn apply(
     connection: &Connection,
     numbers: &mut Numbers,
     tally: &mut Tally,
-    commit: &Commit,
+    (commit, bodies): (&Commit, &Bodies),
     keeps_history: bool,
 ) -> Result<Committed, StoreError> {
     let sent = keeps_history.then(Vec::new);
@@ -94,8 +99,8 @@ pub(super) fn apply(
             None => step.forget_key(id)?,
         }
     }
-    for delivery in &commit.outbox {
-        step.enqueue(delivery)?;
+    for (place, delivery) in commit.outbox.iter().enumerate() {
+        step.enqueue(delivery, bodies.get(&place).copied())?;
     }
     for letter in &commit.dead {
         step.bury(letter)?;
@@ -240,7 +245,7 @@ impl Step<'_> {
         Ok(())
     }
 
-    fn enqueue(&mut self, delivery: &NewDelivery) -> Result<(), StoreError> {
+    fn enqueue(&mut self, delivery: &NewDelivery, ahead: Option<Body>) -> Result<(), StoreError> {
         let sink = self.stage(&delivery.sink.pipeline, &delivery.sink.stage)?;
         let id = delivery.id.into_bytes();
         let known: bool = self
@@ -252,10 +257,14 @@ impl Step<'_> {
             .query_row(params![sink, &id[..]], |row| row.get(0))?;
         if known {
             self.committed.known += 1;
+            self.tally.waste.extend(ahead);
             return Ok(());
         }
-        let body = encoding::encode_delivery(delivery)
-            .map_err(|source| StoreError::Encode { table: "outbox", source })?;
+        let body = match ahead {
+            Some(body) => body.reference(),
+            None => encoding::encode_delivery(delivery)
+                .map_err(|source| StoreError::Encode { table: "outbox", source })?,
+        };
         let seq: i64 = self
             .connection
             .prepare_cached(
@@ -304,13 +313,17 @@ impl Step<'_> {
         {
             self.note_sent(settlement, *at)?;
         }
-        let id: Option<Vec<u8>> = self
+        let gone: Option<(Vec<u8>, Option<Vec<u8>>)> = self
             .connection
-            .prepare_cached("DELETE FROM outbox WHERE row = ?1 AND sink = ?2 RETURNING id")?
-            .query_row(params![row, sink], |row| row.get(0))
+            .prepare_cached(&format!(
+                "DELETE FROM outbox WHERE row = ?1 AND sink = ?2 RETURNING id, {}",
+                large::reference_column()
+            ))?
+            .query_row(params![row, sink], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         // Settled before: its dead letter must not come twice.
-        let Some(id) = id else { return Ok(()) };
+        let Some((id, reference)) = gone else { return Ok(()) };
+        self.tally.waste.extend(reference.as_deref().and_then(Body::of));
         let tally = self.tally.sinks.entry(settlement.sink.clone()).or_default();
         tally.waiting -= 1;
         match &settlement.fate {
@@ -340,9 +353,9 @@ impl Step<'_> {
             at: Timestamp(unsigned(row.get(2)?)),
             expires_at: row.get::<_, Option<i64>>(3)?.map(|at| Timestamp(unsigned(at))),
         };
-        let body = row.get_ref(4)?.as_bytes().unwrap_or_default();
+        let body = large::load(self.connection, row.get_ref(4)?.as_bytes().unwrap_or_default())?;
         // It was read to be sent, so it can be read; if not, the history lacks it.
-        if let Ok(delivery) = encoding::decode_delivery(columns, body) {
+        if let Some(Ok(delivery)) = body.map(|body| encoding::decode_delivery(columns, &body)) {
             sent.push(Sent { delivery, at });
         }
         Ok(())

@@ -205,6 +205,9 @@ pub struct Mark {
 /// All effects of a batch: written together or not at all.
 #[derive(Default, Debug)]
 pub struct Commit {
+    /// Whose it is: it may go before what is large of another pipeline's. Without, it stays
+    /// behind everything that was handed in before it.
+    pub pipeline: Option<Arc<str>>,
     /// `None` forgets the key.
     pub keys: Vec<(KeyId, Option<KeyRow>)>,
     pub outbox: Vec<NewDelivery>,

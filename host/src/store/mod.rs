@@ -17,6 +17,7 @@ mod encoding;
 mod error;
 mod history;
 mod keys;
+mod large;
 mod outbox;
 mod ownership;
 mod revisions;
@@ -27,6 +28,7 @@ mod space;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod writer;
 
 use std::io::{Read, Seek, Write};
@@ -49,6 +51,7 @@ pub use history::{
     Page as HistoryPage, Record,
 };
 pub use keys::StoredKey;
+pub use large::LARGE;
 pub use outbox::{Head, Rows, Unreadable, Waiting};
 pub use ownership::{PARKED_MS, ParkedState, StageId, StageState, Succeeded, Succession};
 pub use revisions::{Change, Entry, Revision};
@@ -59,7 +62,9 @@ pub use stats::StoreStats;
 pub use writer::{Fault, Faults, Moment, OnFatal};
 
 use apply::Numbers;
+use large::{Bodies, Waste};
 use shared::{Shared, lock};
+use turns::Turns;
 use writer::{Work, Writer};
 
 /// Groups that may be ahead of the disk; the next [`Store::submit`] waits.
@@ -109,16 +114,18 @@ impl Store {
         let lock = lock_directory(dir)?;
         let file = schema::database_file(dir);
         let connection = schema::open_writer(&file, migrations)?;
-        let counted = Shared::count_all(file.clone(), &connection)
-            .and_then(|shared| Ok((shared, Numbers::read(&connection)?)));
-        let (shared, numbers) = counted.map_err(|source| OpenError::database(file, source))?;
+        let counted = Shared::count_all(file.clone(), &connection).and_then(|shared| {
+            Ok((shared, Numbers::read(&connection)?, Waste::find(&connection)?))
+        });
+        let (shared, numbers, waste) =
+            counted.map_err(|source| OpenError::database(file, source))?;
         let shared = Arc::new(shared);
         let (sender, receiver) = mpsc::channel(AHEAD);
         let data = dir.to_owned();
         let writer = Writer {
             connection,
             gauge: options.gauge.unwrap_or_else(|| Arc::new(move || space::file_system(&data))),
-            work: receiver,
+            turns: Turns::new(receiver, waste),
             shared: shared.clone(),
             numbers,
             looked: None,
@@ -143,7 +150,7 @@ impl Store {
     pub fn submit(&self, commit: Commit, done: Done) -> Result<(), StoreError> {
         self.inner
             .work
-            .blocking_send(Work::Commit(Box::new(commit), done))
+            .blocking_send(Work::Commit(Box::new(commit), Bodies::new(), done))
             .map_err(|_| StoreError::Closed)
     }
 
@@ -158,7 +165,7 @@ impl Store {
         });
         self.inner
             .work
-            .send(Work::Commit(Box::new(commit), done))
+            .send(Work::Commit(Box::new(commit), Bodies::new(), done))
             .await
             .map_err(|_| StoreError::Closed)?;
         receiver.await.map_err(|_| StoreError::Closed)

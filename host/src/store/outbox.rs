@@ -10,6 +10,7 @@ use super::apply::{signed, unsigned};
 use super::commit::{NewDelivery, RowId, SinkId};
 use super::encoding::{self, DeliveryColumns};
 use super::error::StoreError;
+use super::large;
 use super::shared::OutboxFlow;
 use crate::message::Timestamp;
 use crate::telemetry;
@@ -133,8 +134,9 @@ impl Store {
                 connection.prepare_cached(&format!("{SELECT} WHERE row = ?1 AND sink = ?2"))?;
             let mut all = Rows::default();
             for row in rows {
-                let read =
-                    select.query_row(params![row.0, number], |row| all.read(sink, row)).optional();
+                let read = select
+                    .query_row(params![row.0, number], |row| all.read(connection, sink, row))
+                    .optional();
                 read?;
             }
             Ok(all)
@@ -157,7 +159,7 @@ impl Store {
             let mut rows = select.query(params![number, signed(now.0), limit])?;
             let mut all = Rows::default();
             while let Some(row) = rows.next()? {
-                all.read(sink, row)?;
+                all.read(connection, sink, row)?;
             }
             Ok(all)
         })
@@ -233,14 +235,21 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
 }
 
 impl Rows {
-    fn read(&mut self, sink: &SinkId, row: &Row<'_>) -> rusqlite::Result<()> {
+    fn read(
+        &mut self,
+        connection: &Connection,
+        sink: &SinkId,
+        row: &Row<'_>,
+    ) -> rusqlite::Result<()> {
         let number = RowId(row.get(0)?);
         let key: Arc<str> = row.get::<_, String>(1)?.into();
         let tries = row.get(6)?;
         let body = row.get_ref(8)?.as_bytes().unwrap_or_default();
         let id = row.get_ref(3)?.as_bytes().unwrap_or_default();
-        let decoded = match <[u8; 16]>::try_from(id) {
-            Ok(id) => {
+        // The row is still being read, so this is of the same moment.
+        let whole = large::load(connection, body)?;
+        let decoded = match (<[u8; 16]>::try_from(id), whole) {
+            (Ok(id), Some(body)) => {
                 let columns = DeliveryColumns {
                     sink: sink.clone(),
                     key: key.clone(),
@@ -248,10 +257,11 @@ impl Rows {
                     at: Timestamp(unsigned(row.get(4)?)),
                     expires_at: row.get::<_, Option<i64>>(5)?.map(|at| Timestamp(unsigned(at))),
                 };
-                let delivery = encoding::decode_delivery(columns, body);
+                let delivery = encoding::decode_delivery(columns, &body);
                 delivery.map_err(|error| telemetry::words(&error))
             }
-            Err(_) => Err(format!("its id has {} bytes instead of 16", id.len())),
+            (Ok(_), None) => Err("parts of its body are missing".to_owned()),
+            (Err(_), _) => Err(format!("its id has {} bytes instead of 16", id.len())),
         };
         match decoded {
             Ok(delivery) => self.waiting.push(Waiting {

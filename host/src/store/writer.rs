@@ -1,25 +1,23 @@
 //! The one thread that writes: it drains what waits into one transaction, and calls back
 //! once that is on the disk.
 //!
-//! Invariant: a group is written as it was handed in, completely and in order, or the
-//! process ends. While the disk is full or the database busy the same group is tried again;
+//! Invariant: a group is written as it was handed in (see `turns`), completely and in order, or
+//! the process ends. While the disk is full or the database busy the same group is tried again;
 //! what follows waits behind it. After an I/O error nothing is tried again (see `cure`).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::mpsc;
 
 use super::apply::{self, Numbers, Tally};
 use super::commit::{Commit, Committed, Done};
 use super::error::{Cure, StoreError, cure};
+use super::large::{self, Bodies, Parts};
 use super::shared::Shared;
 use super::space::{self, Gauge};
+use super::turns::Turns;
 use crate::telemetry::failpoint::{self, Failure};
-
-/// Commits that share a transaction at most. More would save little and make the first wait.
-const GROUP: usize = 64;
 
 /// A checkpoint is due when this many pages of the log are not yet in the database: 4 MiB.
 const CHECKPOINT_PAGES: i64 = 1_000;
@@ -39,9 +37,14 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// A piece of work for the writer.
 pub(super) enum Work {
-    Commit(Box<Commit>, Done),
+    /// With bodies of it that were written ahead.
+    Commit(Box<Commit>, Bodies, Done),
     /// A statement of the store's own; may run again if the transaction is tried again.
     Call(Call, Done),
+    /// Parts of a large commit that comes behind them.
+    Parts(Parts),
+    /// Some parts of this body go: nothing refers to it.
+    Sweep(i64),
     /// A look at the room there is.
     Look,
     /// The last piece of work.
@@ -94,7 +97,7 @@ pub type OnFatal = Arc<dyn Fn(&StoreError) + Send + Sync>;
 
 pub(super) struct Writer {
     pub(super) connection: Connection,
-    pub(super) work: mpsc::Receiver<Work>,
+    pub(super) turns: Turns,
     pub(super) shared: Arc<Shared>,
     pub(super) numbers: Numbers,
     pub(super) faults: Option<Faults>,
@@ -109,16 +112,13 @@ pub(super) struct Writer {
 impl Writer {
     /// Writes until every [`super::Store`] is gone, or until nothing can be written any more.
     pub(super) fn run(mut self) {
-        let mut group = Vec::with_capacity(GROUP);
         let mut last = false;
-        while !last && let Some(first) = self.work.blocking_recv() {
-            group.push(first);
-            while group.len() < GROUP {
-                match self.work.try_recv() {
-                    Ok(next) => group.push(next),
-                    Err(_) => break,
-                }
-            }
+        while !last {
+            let mut group = match self.turns.next() {
+                Ok(Some(group)) => group,
+                Ok(None) => break,
+                Err(error) => return (self.on_fatal)(&error),
+            };
             let is_look = |work: &Work| matches!(work, Work::Look);
             let asked = group.iter().any(is_look);
             group.retain(|work| !is_look(work));
@@ -159,11 +159,13 @@ impl Writer {
                     self.shared.count(&tally);
                     for (work, committed) in group.drain(..).zip(results) {
                         match work {
-                            Work::Commit(_, done) | Work::Call(_, done) => done(committed),
-                            Work::Look | Work::End => {}
+                            Work::Commit(_, _, done) | Work::Call(_, done) => done(committed),
+                            Work::Parts(_) | Work::Sweep(_) | Work::Look | Work::End => {}
                         }
                     }
                     self.shared.announce(&tally);
+                    self.turns.add_waste(tally.waste);
+                    tally.swept.into_iter().for_each(|body| self.turns.is_swept(body));
                     return Ok(true);
                 }
                 Err(error) => {
@@ -191,13 +193,23 @@ impl Writer {
         let mut results = Vec::with_capacity(group.len());
         for work in group {
             results.push(match work {
-                Work::Commit(commit, _) => apply::apply(
+                Work::Commit(commit, bodies, _) => apply::apply(
                     &transaction,
                     &mut self.numbers,
                     &mut tally,
-                    commit,
+                    (commit, bodies),
                     keeps_history,
                 )?,
+                Work::Parts(parts) => {
+                    large::add(&transaction, parts)?;
+                    Committed::default()
+                }
+                Work::Sweep(body) => {
+                    if large::sweep(&transaction, *body)? {
+                        tally.swept.push(*body);
+                    }
+                    Committed::default()
+                }
                 Work::Call(call, _) => {
                     call(&transaction)?;
                     // It may have given names to other numbers.

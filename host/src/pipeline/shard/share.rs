@@ -10,12 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::BATCH;
 use super::queue::Queue;
-use crate::message::{Content, Item};
-use crate::store::NewDelivery;
-
-/// Bytes of outputs from which on a commit is large. A full batch of the usual events has a
-/// quarter of it.
-const LARGE: usize = 256 << 10;
+use crate::store::{LARGE, NewDelivery};
 
 /// A pause is so many times as long as the commit took: a fifth of the writer's time is left to
 /// those who write much.
@@ -61,13 +56,7 @@ impl Share {
 
 /// Bytes that deliveries bring along.
 pub(super) fn weight(outbox: &[NewDelivery]) -> usize {
-    let of = |delivery: &NewDelivery| match &delivery.content {
-        Content::Item(Item::Publication(publication)) => publication.payload.len(),
-        Content::Item(Item::Event(event)) => event.data.len(),
-        Content::Item(Item::Reading(_)) => 0,
-        Content::Message(message) => message.payload.len(),
-    };
-    outbox.iter().map(of).sum()
+    outbox.iter().map(NewDelivery::weight).sum()
 }
 
 /// Held by a large commit: ends the wait for it, also where the store closes before.

@@ -2,6 +2,7 @@
 
 mod disk;
 mod durability;
+mod large;
 mod opening;
 mod ownership;
 mod power_cuts;

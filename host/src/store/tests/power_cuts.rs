@@ -43,8 +43,16 @@ impl Written {
         for number in 1..=COMMITS {
             let size = [100, 5_000, 300_000][usize::try_from(number % 3).unwrap()];
             let (sender, disk) = (sender.clone(), disk.clone());
+            let mut delivery = delivery(number.into(), &format!("key {number}"));
+            if let Content::Item(Item::Event(event)) = &mut delivery.content
+                && number % 10 == 7
+            {
+                // Comes in parts.
+                event.data = format!("{{\"text\":\"{}\"}}", "x".repeat(600_000));
+            }
             let commit = Commit {
-                outbox: vec![delivery(number.into(), &format!("key {number}"))],
+                pipeline: Some("workshop".into()),
+                outbox: vec![delivery],
                 meta: vec![
                     ("last".into(), number.to_be_bytes().to_vec()),
                     (format!("blob {}", number % 4), vec![number.to_be_bytes()[7]; size]),
