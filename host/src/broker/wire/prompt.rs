@@ -4,7 +4,8 @@
 //! it, and meanwhile nothing of ours leaves. The kernel then confirms what it received only after
 //! its delayed ACK, 40 ms on Linux, and a broker that gathers small packets (Nagle's algorithm,
 //! which Mosquitto uses unless told otherwise) sends nothing until then: messages of every
-//! pipeline on the connection waited for it. So each read asks for the confirmation at once.
+//! pipeline on the connection waited for it. Likewise a publication's confirmation, behind that
+//! of a large one. So each read asks for the confirmation at once.
 
 use std::io;
 use std::pin::Pin;

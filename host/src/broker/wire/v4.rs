@@ -57,9 +57,7 @@ pub(super) fn open(dial: &Dial) -> Result<(Client, Events), WireError> {
     if !dial.clean {
         options.set_session_store(NothingInFlight { manual_acks: dial.manual_acks });
     }
-    if dial.manual_acks {
-        options.set_socket_connector(super::prompt::connect);
-    }
+    options.set_socket_connector(super::prompt::connect);
     let (client, mut events) = AsyncClient::builder(options)
         .capacity(super::QUEUE)
         .try_build()
