@@ -262,7 +262,29 @@ pub(super) fn decode_dead(letter: &mut DeadLetter, body: &[u8]) -> Result<(), En
 }
 
 pub(super) fn write<T: Serialize>(value: &T) -> Result<Vec<u8>, EncodingError> {
-    postcard::to_extend(value, vec![VERSION]).map_err(EncodingError::Content)
+    postcard::serialize_with_flavor(value, Stretch(vec![VERSION])).map_err(EncodingError::Content)
+}
+
+/// Takes a stretch of bytes as one; postcard's own way for a `Vec` goes byte by byte, which an
+/// optimising compiler sees through and others do not.
+struct Stretch(Vec<u8>);
+
+impl postcard::ser_flavors::Flavor for Stretch {
+    type Output = Vec<u8>;
+
+    fn try_extend(&mut self, data: &[u8]) -> postcard::Result<()> {
+        self.0.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn try_push(&mut self, data: u8) -> postcard::Result<()> {
+        self.0.push(data);
+        Ok(())
+    }
+
+    fn finalize(self) -> postcard::Result<Vec<u8>> {
+        Ok(self.0)
+    }
 }
 
 pub(super) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, EncodingError> {

@@ -181,7 +181,7 @@ pub(super) fn load<'a>(
     let mut rows = select.query([first, first + parts - 1])?;
     let (mut whole, mut found) = (Vec::new(), 0);
     while let Some(row) = rows.next()? {
-        whole.extend(row.get_ref(0)?.as_bytes().unwrap_or_default());
+        whole.extend_from_slice(row.get_ref(0)?.as_bytes().unwrap_or_default());
         found += 1;
     }
     Ok((found == parts).then_some(whole.into()))

@@ -100,8 +100,7 @@ fn stages_are_listed_with_what_they_keep() {
 #[test]
 fn a_database_of_format_1_gets_its_journal_from_the_revisions_it_has() {
     let dir = tempfile::tempdir().unwrap();
-    drop(Store::open_with(dir.path(), StoreOptions::default(), &MIGRATIONS[..1]).unwrap());
-    let old = rusqlite::Connection::open(database_file(dir.path())).unwrap();
+    let old = schema::open_writer(&database_file(dir.path()), &MIGRATIONS[..1]).unwrap();
     for document in [r#"{"document":{"devices":[{},{}]}}"#, "no JSON"] {
         let insert = "INSERT INTO revisions (at, author, document) VALUES (5, 'me', ?1)";
         old.execute(insert, [document.as_bytes()]).unwrap();
