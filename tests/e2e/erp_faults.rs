@@ -161,6 +161,21 @@ pub(super) fn site(broker: &Mosquitto, odoo: &Odoo, rest: &str) -> Setup {
 }
 
 #[tokio::test]
+async fn a_proxy_that_the_environment_names_is_not_asked() {
+    let (broker, odoo, proxy) =
+        (Mosquitto::start().await, Odoo::start().await, Odoo::start().await);
+    let mut steps = Steps::new();
+    let url = proxy.0.url();
+    let names = ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"];
+    let setup = names.iter().fold(site(&broker, &odoo, ""), |setup, name| setup.env(name, &url));
+    let tapline = setup.start().await;
+    tapline.take(&[&steps.machine]).await;
+    steps.take(&Publisher::connect(broker.port()).await).await;
+    delivered(&tapline, &odoo, 1, "a step").await;
+    assert_eq!(proxy.0.requests(), 0);
+}
+
+#[tokio::test]
 async fn an_odoo_that_hangs_is_given_up_and_asked_again() {
     let (broker, odoo) = (Mosquitto::start().await, Odoo::start().await);
     let mut steps = Steps::new();

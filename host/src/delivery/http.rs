@@ -115,7 +115,6 @@ impl Http {
     }
 
     fn build(&self, request: Request) -> Result<reqwest::RequestBuilder, Rejection> {
-        let forbidden = |what: String| Rejection::new("forbidden-request", what);
         if !METHODS.contains(&&*request.method) {
             return Err(forbidden(format!("method `{}` is not allowed", request.method)));
         }
@@ -127,18 +126,7 @@ impl Http {
         }
         let method = reqwest::Method::from_bytes(request.method.as_bytes())
             .map_err(|_| forbidden("the method is none".into()))?;
-        let mut headers = HeaderMap::new();
-        for (name, value) in &request.headers {
-            if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
-                return Err(forbidden(format!("header `{name}` belongs to the host")));
-            }
-            let (Ok(name), Ok(value)) =
-                (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
-            else {
-                return Err(forbidden(format!("header `{}` is none", excerpt(name.as_bytes()))));
-            };
-            headers.append(name, value);
-        }
+        let mut headers = headers_of(&request.headers)?;
         self.add_credentials(&mut headers)?;
         let body = self.fill(request.body)?;
         let url = format!("{}{}", self.base, request.path);
@@ -147,10 +135,8 @@ impl Http {
 
     fn add_credentials(&self, headers: &mut HeaderMap) -> Result<(), Rejection> {
         let mut add = |name: &str, value: &str| {
-            let wrong = || {
-                let what = format!("the endpoint's `{name}` cannot be written into a header");
-                Rejection::new("forbidden-request", what)
-            };
+            let wrong =
+                || forbidden(format!("the endpoint's `{name}` cannot be written into a header"));
             let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| wrong())?;
             let mut value = HeaderValue::from_str(value).map_err(|_| wrong())?;
             value.set_sensitive(true);
@@ -183,20 +169,19 @@ impl Http {
     /// What the endpoint gives for bodies under this name.
     fn value(&self, name: &str) -> Result<&str, Rejection> {
         let endpoint = &self.endpoint;
-        let forbidden = |remedy: &str| {
-            let what = format!("endpoint `{}` has no `{name}` for bodies: {remedy}", endpoint.name);
-            Rejection::new("forbidden-request", what)
+        let unknown = |remedy: &str| {
+            forbidden(format!("endpoint `{}` has no `{name}` for bodies: {remedy}", endpoint.name))
         };
         let value = match name {
             "database" => endpoint.database.as_deref(),
             "login" => endpoint.login.as_deref(),
             "key" if !endpoint.key_in_body => {
-                return Err(forbidden("set `key_in_body = true` if its protocol needs that"));
+                return Err(unknown("set `key_in_body = true` if its protocol needs that"));
             }
             "key" => endpoint.key.as_ref().map(Secret::reveal),
-            _ => return Err(forbidden("there are `database`, `login` and `key`")),
+            _ => return Err(unknown("there are `database`, `login` and `key`")),
         };
-        value.ok_or_else(|| forbidden("set it in the endpoint"))
+        value.ok_or_else(|| unknown("set it in the endpoint"))
     }
 
     async fn exchange(&self, request: Request) -> Result<Response, SendError> {
@@ -284,6 +269,27 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+fn forbidden(what: String) -> Rejection {
+    Rejection::new("forbidden-request", what)
+}
+
+/// The headers that a module asks for: none that the host sets, and none that is no header.
+fn headers_of(asked: &[(String, String)]) -> Result<HeaderMap, Rejection> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in asked {
+        if RESERVED.iter().any(|reserved| name.eq_ignore_ascii_case(reserved)) {
+            return Err(forbidden(format!("header `{name}` belongs to the host")));
+        }
+        let (Ok(name), Ok(value)) =
+            (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value))
+        else {
+            return Err(forbidden(format!("header `{}` is none", excerpt(name.as_bytes()))));
+        };
+        headers.append(name, value);
+    }
+    Ok(headers)
+}
+
 /// Path and query below a base: no host, no way up, nothing that a client would rewrite.
 fn is_below(path: &str) -> bool {
     let route = path.split(['?', '#']).next().unwrap_or_default();
@@ -333,6 +339,21 @@ mod tests {
             ["", "a", "//evil", "/a/../b", "/..", "/a/%2e%2E/b", "/a b", "/a#b", "/a\\b", "/\r\n"]
         {
             assert!(!is_below(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_module_sets_no_header_that_is_the_hosts_or_none_at_all() {
+        let asked = |name: &str, value: &str| headers_of(&[(name.to_owned(), value.to_owned())]);
+        assert!(asked("content-type", "application/json").is_ok());
+        for reserved in RESERVED.into_iter().chain(["Authorization", "HOST"]) {
+            let why = asked(reserved, "x").unwrap_err();
+            assert!(why.detail.contains("belongs to the host"), "{why:?}");
+        }
+        let wrong =
+            [("", "x"), ("a b", "x"), ("a:b", "x"), ("a\r\nb", "x"), ("a", "x\r\nhost: evil")];
+        for (name, value) in wrong {
+            assert_eq!(asked(name, value).unwrap_err().code, "forbidden-request", "{name:?}");
         }
     }
 
