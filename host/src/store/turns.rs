@@ -9,7 +9,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TryRecvError;
 
 use super::error::StoreError;
 use super::large::{Body, Large, Waste};
@@ -111,11 +110,8 @@ impl Turns {
         if self.behind.len() >= GROUP {
             return None;
         }
-        match self.work.try_recv() {
-            Ok(work) => Some(work),
-            // Whether anything can still come is asked when nothing is left to do.
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        // Whether anything can still come is asked when nothing is left to do.
+        self.work.try_recv().ok()
     }
 
     fn stays_behind(&self, work: &Work) -> bool {
