@@ -92,6 +92,7 @@ pub mod export;
 mod item;
 pub mod log;
 mod message;
+mod named;
 mod parser;
 pub mod quantity;
 mod settings;

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use crate::named::Named;
+
 /// Milliseconds since the Unix epoch, UTC.
 pub type Timestamp = u64;
 
@@ -61,7 +63,9 @@ impl Message {
     /// `not-json` where the payload is no JSON at all, `wrong-shape` where it is JSON of
     /// another shape than `T`; both name line and column.
     pub fn json<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Rejection> {
-        serde_json::from_slice(&self.payload).map_err(|error| {
+        let mut json = serde_json::Deserializer::from_slice(&self.payload);
+        let read = T::deserialize(Named(&mut json));
+        read.and_then(|value| json.end().map(|()| value)).map_err(|error| {
             let code = if error.is_data() { "wrong-shape" } else { "not-json" };
             let near = near(&self.payload, error.line(), error.column());
             Rejection::new(code, format!("{error}{near}"))
@@ -127,10 +131,26 @@ mod tests {
         check("[1,nan]", "not-json: expected ident at line 1 column 5, near `[1,nan]`");
         check("[1,", "not-json: EOF while parsing a value at line 1 column 3, near `[1,`");
         check("", "not-json: EOF while parsing a value at line 1 column 0");
+        check("[5]]", "not-json: trailing characters at line 1 column 4, near `[5]]`");
         check(
             "[\n\"5\"]",
             "wrong-shape: invalid type: string \"5\", expected f64 at line 2 column 3, \
              near `\\\"5\\\"]`",
         );
+    }
+
+    #[test]
+    fn a_struct_is_an_object_and_no_array() {
+        #[derive(serde::Deserialize, PartialEq, Debug)]
+        struct Payload {
+            power: Option<f64>,
+        }
+        let read = |payload: &str| message("t", payload).json::<Payload>();
+        assert_eq!(read("{\"power\": 5}"), Ok(Payload { power: Some(5.0) }));
+        let refused = read("[5]").unwrap_err().to_string();
+        let words =
+            "wrong-shape: invalid type: sequence, expected struct Payload at line 1 column 0";
+        assert!(refused.starts_with(words), "{refused}");
+        assert_eq!(message("t", "null").json::<Option<Payload>>(), Ok(None));
     }
 }
