@@ -10,6 +10,7 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::sdk::Ingredients;
 use crate::{Error, Progress, Project, sdk, tool};
 
 const TOOL: &str = "componentize-js";
@@ -32,6 +33,12 @@ pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<Pa
     let written = sdk::write(project)?;
     progress.begin(project.name.as_str());
     let file = written.work.join(format!("{}.wasm", project.name));
+    let ingredients = Ingredients::of(project, &written, &format!("{TOOL} {VERSION}"))?;
+    if ingredients.made(&file) {
+        progress.done("nothing has changed");
+        return Ok(file);
+    }
+    ingredients.begin()?;
     let wanted = json!({
         "project": project.root,
         "tool": folder,
@@ -51,6 +58,7 @@ pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<Pa
     if !made.status.success() {
         return Err(made.failed(&make));
     }
+    ingredients.keep()?;
     progress.done("compiled");
     Ok(file)
 }

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::sdk::Ingredients;
 use crate::{Error, Progress, Project, sdk, tool};
 
 const TOOL: &str = "componentize-py";
@@ -31,6 +32,13 @@ pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<Pa
     let programs = installed(progress)?.join("bin");
     let written = sdk::write(project)?;
     progress.begin(project.name.as_str());
+    let file = written.work.join(format!("{}.wasm", project.name));
+    let ingredients = Ingredients::of(project, &written, &format!("{TOOL} {VERSION}"))?;
+    if ingredients.made(&file) {
+        progress.done("nothing has changed");
+        return Ok(file);
+    }
+    ingredients.begin()?;
     let mut check = Command::new(programs.join("python"));
     // It finds the SDK where it runs, and nothing that the machine has installed or set.
     check
@@ -49,7 +57,6 @@ pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<Pa
     }
     let entry_file = written.work.join("tapline_entry.py");
     fs::write(&entry_file, entry(project)).map_err(Error::file(&entry_file, "written"))?;
-    let file = written.work.join(format!("{}.wasm", project.name));
     let mut make = Command::new(programs.join("componentize-py"));
     make.arg("--wit-path")
         .arg(&written.wit)
@@ -71,6 +78,7 @@ pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<Pa
     if !made.status.success() {
         return Err(made.failed(&make));
     }
+    ingredients.keep()?;
     progress.done("compiled");
     Ok(file)
 }
