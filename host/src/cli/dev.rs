@@ -1,11 +1,13 @@
 //! `tapline dev`: build on every save, swap into the running Tapline, and show what live
 //! messages become.
 //!
-//! `sources` says when something was saved, `live` shows messages. Invariant: the running
-//! Tapline only ever sees whole files, and a build that fails leaves it what it has.
+//! `sources` says when something was saved, `trial` runs the samples, `live` shows messages.
+//! Invariant: the running Tapline only ever sees whole files, and a build or a sample that fails
+//! leaves it what it has.
 
 mod live;
 mod sources;
+mod trial;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -23,6 +25,7 @@ use super::{FINDING, NOT_REACHABLE};
 use crate::reload::{Reloaded, Status};
 use live::Live;
 use sources::Sources;
+use trial::Trial;
 
 /// For how long a running Tapline may take to say yes or no to a module.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -68,12 +71,19 @@ fn work(args: &Args, project: Project) -> Result<ExitCode, RemoteError> {
         eprintln!("help: name it with `--site DIR`");
         return Ok(ExitCode::from(FINDING));
     }
+    let trial = match Trial::new(&args.target.data) {
+        Ok(trial) => trial,
+        Err(error) => {
+            eprintln!("error: {}", crate::telemetry::words(&error));
+            return Ok(ExitCode::from(FINDING));
+        }
+    };
     let root = project.root.clone();
     let file = site.join("modules").join(format!("{}.wasm", project.name));
     let mut sources = Sources::watch(&root);
     let live = Arc::new(Live::new(project.name.to_string(), args.topic.clone()));
-    let mut work =
-        Work { project, file, live, target: args.target.clone(), told: false, silent: None };
+    let target = args.target.clone();
+    let mut work = Work { project, file, trial, live, target, told: false, silent: None };
     eprintln!("dev: {} goes to {}", root.display(), work.file.display());
     eprintln!("dev: Ctrl-C ends it; the site keeps the last version that was built");
     let mut saved = Instant::now();
@@ -93,6 +103,7 @@ struct Work {
     project: Project,
     /// Where the site has the module.
     file: PathBuf,
+    trial: Trial,
     live: Arc<Live>,
     /// Asked anew each time: while a build runs, Tapline closes a connection that says nothing.
     target: Target,
@@ -121,17 +132,23 @@ impl Work {
         self.silent = why;
     }
 
-    /// Builds what was saved and has it taken up.
+    /// Builds what was saved, runs its samples and has it taken up.
     fn turn(&mut self, saved: Instant) -> Result<(), RemoteError> {
         // The manifest may be what was saved.
-        let installed = Project::read(&self.project.root).and_then(|project| {
+        let built = Project::read(&self.project.root).and_then(|project| {
             self.project = project;
-            self.install()
+            self.build()
+        });
+        let installed = built.and_then(|bytes| {
+            let passes = self.trial.passes(&self.project, &bytes);
+            passes.then(|| self.install(&bytes)).transpose()
         });
         let hash = match installed {
-            Ok(hash) => hash,
-            Err(error) => {
-                tell(&error);
+            Ok(Some(hash)) => hash,
+            stopped => {
+                if let Err(error) = &stopped {
+                    tell(error);
+                }
                 eprintln!("dev: what ran before runs on; waiting for the next save");
                 return Ok(());
             }
@@ -158,8 +175,8 @@ impl Work {
         self.join()
     }
 
-    /// Builds the component and puts a copy into the site: links out of it are refused.
-    fn install(&self) -> Result<String, Error> {
+    /// Builds the component; its bytes.
+    fn build(&self) -> Result<Vec<u8>, Error> {
         let mut steps = Steps::default();
         let built = tapline_kit::build(&self.project, &mut steps);
         steps.clear();
@@ -167,13 +184,13 @@ impl Work {
         if !warnings.is_empty() {
             eprintln!("{}", warnings.trim_end());
         }
-        let bytes = std::fs::read(&file).map_err(|source| Error::File {
-            path: file.clone(),
-            doing: "read",
-            source,
-        })?;
-        tapline_kit::put(&self.file, &bytes)?;
-        Ok(Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+        std::fs::read(&file).map_err(|source| Error::File { path: file, doing: "read", source })
+    }
+
+    /// Puts a copy into the site, because links out of it are refused; its hash.
+    fn install(&self, bytes: &[u8]) -> Result<String, Error> {
+        tapline_kit::put(&self.file, bytes)?;
+        Ok(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     fn answer(&self, hash: &str) -> Result<Answer, RemoteError> {

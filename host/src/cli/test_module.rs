@@ -202,7 +202,7 @@ fn told(ran: &[Ran], written: impl Fn(&Ran) -> bool) -> ExitCode {
         }
         if !one.verdict.is_passed() && !written(one) {
             failed += 1;
-            print_failure(one);
+            print!("{}", failure(one));
         }
     }
     for (file, passed, accepted) in files {
@@ -217,32 +217,33 @@ fn told(ran: &[Ran], written: impl Fn(&Ran) -> bool) -> ExitCode {
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(FINDING) }
 }
 
-fn print_failure(ran: &Ran) {
+/// A sample that does not pass, in lines for a person; nothing of one that does.
+pub(super) fn failure(ran: &Ran) -> String {
     let id = ran.id.as_ref().map(|id| format!(" ({id})")).unwrap_or_default();
-    let place = &ran.place;
+    let begin = format!("FAILED  {}{id}: ", ran.place);
     match &ran.verdict {
-        Verdict::Passed => {}
-        Verdict::Broken(why) => println!("FAILED  {place}{id}: {}", super::table::plain(why)),
-        Verdict::Open => println!(
-            "FAILED  {place}{id}: it does not say what is to come out; `--accept` writes it"
-        ),
+        Verdict::Passed => String::new(),
+        Verdict::Broken(why) => format!("{begin}{}\n", super::table::plain(why)),
+        Verdict::Open => {
+            format!("{begin}it does not say what is to come out; `--accept` writes it\n")
+        }
         Verdict::Differs(differences) => {
             let s = if differences.len() == 1 { "" } else { "s" };
-            println!("FAILED  {place}{id}: {} difference{s}", differences.len());
+            let mut text = format!("{begin}{} difference{s}\n", differences.len());
             for difference in differences.iter().take(SHOWN) {
-                println!("  {}", difference.at);
-                let mut text = String::new();
+                let mut lines = String::new();
                 if let Some(expected) = &difference.expected {
-                    text.push_str(&format!("-   {expected}\n"));
+                    lines.push_str(&format!("-   {expected}\n"));
                 }
                 if let Some(found) = &difference.found {
-                    text.push_str(&format!("+   {found}\n"));
+                    lines.push_str(&format!("+   {found}\n"));
                 }
-                print!("{}", shown(&text));
+                text.push_str(&format!("  {}\n{}", difference.at, shown(&lines)));
             }
             if let Some(more @ 1..) = differences.len().checked_sub(SHOWN) {
-                println!("  … and {more} more");
+                text.push_str(&format!("  … and {more} more\n"));
             }
+            text
         }
     }
 }
