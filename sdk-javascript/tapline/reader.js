@@ -308,13 +308,11 @@ export class Reader {
   }
 }
 
-/** As Rust writes it: with a point, or an exponent of two digits where it is large or small. */
+/** As serde_json writes it: with a point, or an exponent where it is large or small. */
 function decimal(value) {
   if (Object.is(value, -0)) return "-0.0";
   const size = Math.abs(value);
-  if (size !== 0 && (size >= 1e16 || size < 1e-4)) {
-    return value.toExponential().replace(/e([+-])(\d)$/, "e$10$2");
-  }
+  if (size !== 0 && (size >= 1e16 || size < 1e-5)) return value.toExponential();
   return Number.isInteger(value) ? `${value}.0` : String(value);
 }
 

@@ -41,6 +41,10 @@ export class Request {
   }
 }
 
+// A mark at the beginning belongs to the text, as everywhere else.
+const LOSSY = new TextDecoder("utf-8", { ignoreBOM: true });
+const STRICT = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+
 /** What the other side answered. */
 export class Response {
   constructor({ status, headers, body }) {
@@ -54,13 +58,13 @@ export class Response {
 
   /** The body as text for a person, at most 200 characters of it. */
   text() {
-    const text = new TextDecoder().decode(this.body.subarray(0, 800));
+    const text = LOSSY.decode(this.body.subarray(0, 800));
     return [...text].slice(0, 200).join("");
   }
 
   /** The body read from JSON; throws where it is none. */
   json() {
-    return JSON.parse(new TextDecoder().decode(this.body));
+    return JSON.parse(STRICT.decode(this.body));
   }
 }
 

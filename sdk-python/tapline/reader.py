@@ -92,7 +92,7 @@ class Reader:
         if byte == 45 or byte in _DIGITS:  # -
             value = self._number(shape is _PASSED)
             if type(value) is float:
-                what = f"floating point `{value!r}`"
+                what = f"floating point `{_decimal(value)}`"
             else:
                 what = f"integer `{value}`"
             return self._fit(shape, value, what)
@@ -330,6 +330,17 @@ class Reader:
 
 
 _NAMED = {"\t": "\\t", "\r": "\\r", "\n": "\\n", "\\": "\\\\", '"': '\\"', "\0": "\\0"}
+
+
+def _decimal(value: float) -> str:
+    """As serde_json writes it: with a point, or an exponent where it is large or small."""
+    digits, _, exponent = repr(value).partition("e")
+    if not exponent:
+        return digits
+    if int(exponent) == -5:
+        sign = "-" if digits[0] == "-" else ""
+        return f"{sign}0.0000{digits.removeprefix('-').replace('.', '')}"
+    return f"{digits}e{int(exponent):+}"
 
 
 def _escaped(text: str, quotes: bool) -> str:

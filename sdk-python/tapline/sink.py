@@ -107,7 +107,8 @@ class Response:
 
     def json(self):
         """The body read from JSON; `ValueError` where it is none."""
-        return _json.loads(self.body)
+        # Of bytes, `loads` would take other encodings, too.
+        return _json.loads(self.body.decode())
 
 
 class Encoding:
