@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use tapline::quantity;
-use tapline_tests::{Setup, Tapline, project};
+use tapline_tests::{Setup, Tapline, project, typed_in};
 
-use super::author::{commands, edit, shell, succeeds};
+use super::author::edit;
 
 fn guides() -> PathBuf {
     project().join("docs/guides")
@@ -97,7 +97,7 @@ fn the_page_of_quantities_is_the_table() {
 
 /// What a command of a guide prints, and how it ends.
 async fn printed(tapline: &Tapline, script: &str) -> (Option<i32>, String) {
-    let output = shell(tapline, script).output().await.expect("there is a shell");
+    let output = tapline.shell(script).output().await.expect("there is a shell");
     let text = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(text).expect("it prints text"))
 }
@@ -122,13 +122,12 @@ fn holds(text: &str, lines: &[String]) {
 #[tokio::test]
 async fn what_the_guides_for_authors_tell_to_type_gives_what_they_show() {
     let tapline = Setup::new().port(1883).site("tapline.toml", "format = 1\n").prepare();
-    for block in &commands("write-a-parser.md")[..3] {
-        succeeds(&tapline, block).await;
+    for block in &typed_in("write-a-parser.md")[..4] {
+        tapline.types(block).await;
     }
-    succeeds(&tapline, "tapline test my-meter --accept").await;
 
     let text = guide("settings.md");
-    let [inspect, check] = commands("settings.md").try_into().expect("two commands");
+    let [inspect, check] = typed_in("settings.md").try_into().expect("two commands");
     let (code, said) = printed(&tapline, &inspect).await;
     assert_eq!(code, Some(0), "{said}");
     holds(&said, &shown(&text, &inspect));
@@ -136,22 +135,22 @@ async fn what_the_guides_for_authors_tell_to_type_gives_what_they_show() {
     let settings =
         text.lines().find(|line| line.starts_with("settings = {")).expect("there is one");
     let module = "module = \"my-meter\"\ntopics = [\"plant/+\"]\n";
-    edit(&pipeline, module, &format!("{module}{settings}\n"));
+    edit(&pipeline, &[(module, &format!("{module}{settings}\n"))]);
     let (code, said) = printed(&tapline, &check).await;
     assert_eq!(code, Some(1), "{said}");
     holds(&said, &shown(&text, &check));
-    edit(&pipeline, settings, "");
+    edit(&pipeline, &[(settings, "")]);
 
     let text = guide("debug-a-module.md");
-    let [test, explain] = commands("debug-a-module.md").try_into().expect("two commands");
-    succeeds(&tapline, &test).await;
+    let [test, explain] = typed_in("debug-a-module.md").try_into().expect("two commands");
+    tapline.types(&test).await;
     let (code, said) = printed(&tapline, &explain).await;
     assert_eq!(code, Some(1), "{said}");
     holds(&said, &shown(&text, &explain));
     assert!(said.contains("invalid type: string \"much\", expected f64 at line 1 column 15"));
 
     for name in ["compatibility.md", "module-performance.md"] {
-        let [inspect] = commands(name).try_into().expect("one command");
+        let [inspect] = typed_in(name).try_into().expect("one command");
         let (code, said) = printed(&tapline, &inspect).await;
         assert_eq!(code, Some(0), "{said}");
         if name == "compatibility.md" {
@@ -163,7 +162,7 @@ async fn what_the_guides_for_authors_tell_to_type_gives_what_they_show() {
     let folder = tapline.dir().join("my-meter");
     let panics = "assert!(voltage.is_none_or(|volts| volts < 1000.0), \
                   \"no meter measures {voltage:?} V\");\n        let reading =";
-    edit(&folder.join("src/lib.rs"), "let reading =", panics);
+    edit(&folder.join("src/lib.rs"), &[("let reading =", panics)]);
     let samples = folder.join("samples/my-meter.jsonl");
     let before = std::fs::read_to_string(&samples).expect("there are samples");
     let sample = r#"{"topic":"plant/saw","payload":"{\"voltage\":23000}","expect":[]}"#;
