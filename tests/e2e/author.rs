@@ -126,7 +126,7 @@ async fn the_guide_leads_from_nothing_to_a_live_reading_in_rust() {
             ("|watts| watts", "|watts| 2.0 * watts"),
             (
                 "= message.json()?;\n",
-                "= message.json()?;\n        assert!(power < Some(9000.0), \"too hot: {power:?}\");\n",
+                "= message.json()?;\n        assert!(power < Some(9000.0), \"too hot: {}\", power.unwrap_or(0.0));\n",
             ),
         ],
         failure: "src/lib.rs:",
