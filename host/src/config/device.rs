@@ -1,6 +1,6 @@
 //! Devices: from `devices/*.toml` and from `POST /config`, one owner each.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map, Value};
@@ -37,7 +37,8 @@ pub struct Device {
     pub labels: BTreeMap<String, String>,
     /// The fields that end in `_config`: `session_config` is what a stage's
     /// `device_settings` names.
-    pub fields: Map<String, Value>,
+    /// Devices of one list share what is the same.
+    pub fields: Arc<Map<String, Value>>,
     /// `settings.<stage>`: a merge patch on that stage's settings.
     pub settings: BTreeMap<String, Map<String, Value>>,
     pub owner: Owner,
@@ -83,6 +84,7 @@ pub fn load(file: &str, text: &str) -> Result<Vec<Device>, Vec<Problem>> {
 pub(super) fn read_list(reader: &mut Reader, list: &str, owner: Owner) -> Vec<Device> {
     let mut devices = Vec::new();
     let mut first: BTreeMap<String, String> = BTreeMap::new();
+    let mut fields = Fields::default();
     for at in reader.entries(list) {
         let id_at = format!("{at}/device_id");
         if let Some(id) = reader.text(&id_at).map(str::to_owned) {
@@ -98,12 +100,21 @@ pub(super) fn read_list(reader: &mut Reader, list: &str, owner: Owner) -> Vec<De
             }
         }
         let Some(device) = reader.read::<DeviceFile>(&at) else { continue };
-        devices.extend(build(reader, &at, device, owner));
+        devices.extend(build(reader, &at, device, owner, &mut fields));
     }
     devices
 }
 
-fn build(reader: &mut Reader, at: &str, device: DeviceFile, owner: Owner) -> Option<Device> {
+/// The fields of devices that were read before, by their text: mostly all have the same.
+type Fields = HashMap<String, Arc<Map<String, Value>>>;
+
+fn build(
+    reader: &mut Reader,
+    at: &str,
+    device: DeviceFile,
+    owner: Owner,
+    known: &mut Fields,
+) -> Option<Device> {
     let mut fits = true;
     let id = device.device_id;
     if id.trim() != id || id.chars().any(|c| c.is_control() || "+#".contains(c)) {
@@ -119,6 +130,10 @@ fn build(reader: &mut Reader, at: &str, device: DeviceFile, owner: Owner) -> Opt
             return None;
         }
     };
+    let fields: Map<_, _> =
+        device.fields.into_iter().filter(|(_, value)| !value.is_null()).collect();
+    let text = serde_json::to_string(&fields).unwrap_or_default();
+    let fields = known.entry(text).or_insert_with(|| Arc::new(fields)).clone();
     fits.then(|| Device {
         id: DeviceId::from(id.as_str()),
         machine_name: device.machine_name,
@@ -126,7 +141,7 @@ fn build(reader: &mut Reader, at: &str, device: DeviceFile, owner: Owner) -> Opt
         parser_type: device.parser_type.into(),
         channel: device.channel.map(file::Channels::into_list).unwrap_or_default(),
         labels: device.labels.unwrap_or_default(),
-        fields: device.fields.into_iter().filter(|(_, value)| !value.is_null()).collect(),
+        fields,
         settings: device.settings.unwrap_or_default(),
         owner,
         anchor: Anchor::new(&reader.document, at),

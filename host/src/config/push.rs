@@ -89,9 +89,21 @@ pub enum Password {
 /// A checked document.
 #[derive(Clone, Debug)]
 pub struct Pushed {
-    document: Value,
+    /// As JSON: of very many devices a text takes a tenth of what a tree does.
+    document: Arc<str>,
     mqtt: Option<Mqtt>,
     devices: Vec<Arc<Device>>,
+}
+
+/// What was sent, a password as `***`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document(Arc<str>);
+
+impl Document {
+    /// In full; of very many devices this takes its time.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(&self.0).expect("it was written from a value")
+    }
 }
 
 /// A document as it is kept; the password is kept apart.
@@ -144,7 +156,7 @@ impl Pushed {
         if let Some(password) = document.pointer_mut("/mqtt/password").filter(is_said) {
             *password = HIDDEN.into();
         }
-        Ok((Self { document, mqtt, devices }, problems))
+        Ok((Self { document: document.to_string().into(), mqtt, devices }, problems))
     }
 
     /// This document in force after `previous`: an absent `mqtt`, and a password that is not
@@ -163,8 +175,8 @@ impl Pushed {
     }
 
     /// As it was sent, a password as `***`.
-    pub fn document(&self) -> &Value {
-        &self.document
+    pub fn document(&self) -> Document {
+        Document(self.document.clone())
     }
 
     /// The broker in force.
@@ -192,7 +204,7 @@ impl Pushed {
             keepalive: mqtt.keepalive,
             use_tls: mqtt.use_tls,
         });
-        json!(Stored { document: self.document.clone(), mqtt })
+        json!(Stored { document: self.document().value(), mqtt })
     }
 
     /// The password to keep beside it, in a file of its own.

@@ -11,7 +11,7 @@ pub(super) struct Trie<T> {
 
 #[derive(Debug)]
 struct Node<T> {
-    levels: HashMap<Box<str>, Node<T>>,
+    levels: Levels<T>,
     plus: Option<Box<Node<T>>>,
     /// Filters that end here.
     here: Vec<T>,
@@ -19,9 +19,52 @@ struct Node<T> {
     rest: Vec<T>,
 }
 
+/// The next levels of a node. Most nodes have one, and a table for it would be the largest part of
+/// a hundred thousand devices' topics.
+#[derive(Debug)]
+enum Levels<T> {
+    Few(Vec<(Box<str>, Node<T>)>),
+    Many(HashMap<Box<str>, Node<T>>),
+}
+
+/// From so many on there is a table.
+const MANY: usize = 8;
+
+impl<T> Levels<T> {
+    fn get(&self, level: &str) -> Option<&Node<T>> {
+        match self {
+            Self::Few(nodes) => {
+                nodes.iter().find(|(name, _)| **name == *level).map(|(_, node)| node)
+            }
+            Self::Many(nodes) => nodes.get(level),
+        }
+    }
+
+    fn get_or_insert(&mut self, level: &str) -> &mut Node<T> {
+        if let Self::Few(nodes) = self
+            && nodes.len() == MANY
+            && !nodes.iter().any(|(name, _)| **name == *level)
+        {
+            *self = Self::Many(std::mem::take(nodes).into_iter().collect());
+        }
+        match self {
+            Self::Few(nodes) => {
+                let known = nodes.iter().position(|(name, _)| **name == *level);
+                let at = known.unwrap_or_else(|| {
+                    nodes.reserve_exact(1);
+                    nodes.push((level.into(), Node::default()));
+                    nodes.len() - 1
+                });
+                &mut nodes[at].1
+            }
+            Self::Many(nodes) => nodes.entry(level.into()).or_default(),
+        }
+    }
+}
+
 impl<T> Default for Node<T> {
     fn default() -> Self {
-        Self { levels: HashMap::new(), plus: None, here: Vec::new(), rest: Vec::new() }
+        Self { levels: Levels::Few(Vec::new()), plus: None, here: Vec::new(), rest: Vec::new() }
     }
 }
 
@@ -38,14 +81,14 @@ impl<T: Copy + Ord> Trie<T> {
         for level in filter.split('/') {
             node = match level {
                 "#" => {
-                    node.rest.push(value);
+                    push(&mut node.rest, value);
                     return;
                 }
                 "+" => node.plus.get_or_insert_default(),
-                _ => node.levels.entry(level.into()).or_default(),
+                _ => node.levels.get_or_insert(level),
             };
         }
-        node.here.push(value);
+        push(&mut node.here, value);
     }
 
     /// What hangs on the filters that match `topic`: in order, each once.
@@ -58,6 +101,14 @@ impl<T: Copy + Ord> Trie<T> {
         found.dedup();
         found
     }
+}
+
+/// Mostly the only one.
+fn push<T>(values: &mut Vec<T>, value: T) {
+    if values.is_empty() {
+        values.reserve_exact(1);
+    }
+    values.push(value);
 }
 
 impl<T: Copy> Node<T> {
@@ -99,5 +150,19 @@ mod tests {
         assert_eq!(find("a/b/c"), ["a/#", "#", "a/b/c", "a/b/#"]);
         assert_eq!(find("$SYS/x"), ["$SYS/#"]);
         assert_eq!(find("x/y/z"), ["#"]);
+    }
+
+    #[test]
+    fn finds_among_few_and_among_many_alike() {
+        let mut trie = Trie::default();
+        for n in 0..100 {
+            trie.insert(&format!("hall/m{n}/status"), n);
+            for other in 0..=n {
+                assert_eq!(trie.find(&format!("hall/m{other}/status")), [other], "of {n}");
+            }
+        }
+        trie.insert("hall/m7/status", 1000);
+        assert_eq!(trie.find("hall/m7/status"), [7, 1000]);
+        assert!(trie.find("hall/m100/status").is_empty());
     }
 }

@@ -220,9 +220,9 @@ impl Tapline {
     /// The pushed document as it was sent, its secrets as `***`; an empty device list before
     /// the first push.
     pub fn document(&self) -> serde_json::Value {
-        let running = self.running();
-        match &running.pushed {
-            Some(pushed) => pushed.document().clone(),
+        let document = self.running().pushed.as_ref().map(|pushed| pushed.document());
+        match document {
+            Some(document) => document.value(),
             None => serde_json::json!({"devices": []}),
         }
     }

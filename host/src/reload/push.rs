@@ -15,6 +15,7 @@ use crate::config::{Config, Problem};
 use crate::message::Timestamp;
 use crate::store::{self, StoreError};
 use crate::telemetry::clock;
+use crate::telemetry::process::give_memory_back;
 
 /// What a push changed.
 #[derive(Clone, Debug)]
@@ -112,6 +113,7 @@ impl Tapline {
             Err(error) => Err(error),
         };
         log(&result, author, begun);
+        tokio::task::spawn_blocking(give_memory_back);
         result
     }
 

@@ -24,6 +24,7 @@ use crate::module::{Engine, EngineError, EngineOptions};
 use crate::pipeline::{Activity, Sights, Watchers};
 use crate::store::{Change, OpenError, Store, StoreError, StoreOptions};
 use crate::telemetry::clock;
+use crate::telemetry::process::give_memory_back;
 
 /// Why Tapline does not start. Only an unusable store or site file ends the process.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +128,7 @@ impl Tapline {
                 ),
             }
         }
+        tokio::task::spawn_blocking(give_memory_back);
         tokio::spawn(forget_parked(Arc::downgrade(&tapline)));
         tokio::spawn(room::watch(Arc::downgrade(&tapline)));
         tokio::spawn(aside::watch(Arc::downgrade(&tapline)));

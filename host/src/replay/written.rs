@@ -437,7 +437,7 @@ fn line_of(message: &Message) -> Line<'_> {
 
 /// A device as `devices` of the pushed document has it.
 pub(super) fn device(device: &Device) -> Map<String, Value> {
-    let mut entry = device.fields.clone();
+    let mut entry = (*device.fields).clone();
     entry.insert("device_id".to_owned(), device.id.as_str().into());
     entry.insert("machine_name".to_owned(), device.machine_name.as_str().into());
     entry.insert("mqtt_topic".to_owned(), device.topic.as_str().into());

@@ -27,6 +27,26 @@ pub fn let_others_go_first() {
 #[cfg(not(target_os = "linux"))]
 pub fn let_others_go_first() {}
 
+/// Gives memory back to the system that is free and lies between what is used. A document of a
+/// hundred thousand devices leaves hundreds of megabytes of it behind, which glibc keeps.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[allow(unsafe_code)]
+pub fn give_memory_back() {
+    let begun = std::time::Instant::now();
+    // SAFETY: takes a plain number; glibc locks what it looks at.
+    unsafe { libc::malloc_trim(0) };
+    tracing::debug!(
+        event = "memory_given_back",
+        took_us = begun.elapsed().as_micros(),
+        resident = resident(),
+        "memory that is free is the system's again"
+    );
+}
+
+/// Without effect where the system's library does that by itself.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub fn give_memory_back() {}
+
 fn resident_in(status: &str) -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;

@@ -274,7 +274,7 @@ pub(super) fn device(device: &Device) -> Facts {
         facts["channel"] = json!(device.channel);
     }
     let mut facts = Facts::of(facts);
-    facts.open.extend(device.fields.clone());
+    facts.open.extend((*device.fields).clone());
     facts
 }
 
