@@ -14,6 +14,7 @@ use super::runner::Runner;
 use super::settings::SettingsSet;
 use crate::message::{DeviceId, Item, Message, Rejection, Timestamp};
 use crate::module::{DetectInput, Keyed, Step};
+use crate::store::KeyRow;
 
 /// An input this much earlier than the key's last step still counts, at that step's time.
 pub(super) const LATE_MS: u64 = 60_000;
@@ -317,24 +318,26 @@ impl Stepper<'_> {
             self.keys.set(&turn.key, None);
             return;
         }
-        let mut row = old.cloned().unwrap_or_default();
-        row.device.clone_from(&input.device);
-        row.state = step.state;
-        row.state_version = self.stage.module.state_version();
-        row.ordinal = ordinal;
-        row.settings = settings.hash;
-        // A wake-up that does not lie ahead would never let the key move on.
-        row.wake_at = step.wake_at.map(|at| at.max(turn.at.plus_ms(1)));
-        if !turn.retained {
-            row.at = Some(turn.at);
-        }
-        if let Call::Input(What::Item { dating, .. } | What::Message { dating, .. }) = turn.call
-            && !dating.retained
-        {
-            row.lag_ms = dating.received_at.since(turn.at);
-            row.undated_or_qos0 = dating.qos == 0 || dating.stated.is_none();
-        }
-        self.keys.set(&turn.key, Some(row));
+        self.keys.change(&turn.key, |row| {
+            if row.device != input.device {
+                row.device.clone_from(&input.device);
+            }
+            row.state = step.state;
+            row.state_version = self.stage.module.state_version();
+            row.ordinal = ordinal;
+            row.settings = settings.hash;
+            // A wake-up that does not lie ahead would never let the key move on.
+            row.wake_at = step.wake_at.map(|at| at.max(turn.at.plus_ms(1)));
+            if !turn.retained {
+                row.at = Some(turn.at);
+            }
+            if let Call::Input(What::Item { dating, .. } | What::Message { dating, .. }) = turn.call
+                && !dating.retained
+            {
+                row.lag_ms = dating.received_at.since(turn.at);
+                row.undated_or_qos0 = dating.qos == 0 || dating.stated.is_none();
+            }
+        });
     }
 
     /// The state stays as it was; a wake-up that was refused is not tried for ever.
@@ -352,26 +355,26 @@ impl Stepper<'_> {
         match turn.call {
             Call::Input(What::Removed(_)) => self.keys.set(&turn.key, None),
             Call::Timer => {
-                if let Some(mut row) = self.keys.get(&turn.key).cloned() {
+                self.change_known(&turn.key, |row| {
                     row.wake_at = None;
                     row.at = Some(turn.at);
-                    self.keys.set(&turn.key, Some(row));
-                }
+                });
             }
             Call::Input(What::Reconfigured(_)) => {
-                if let Some(mut row) = self.keys.get(&turn.key).cloned() {
-                    row.settings = settings.hash;
-                    self.keys.set(&turn.key, Some(row));
-                }
+                self.change_known(&turn.key, |row| row.settings = settings.hash);
             }
             Call::Input(_) => {}
         }
     }
 
     fn count_late(&mut self, key: &Arc<str>) {
-        if let Some(mut row) = self.keys.get(key).cloned() {
-            row.late = row.late.wrapping_add(1);
-            self.keys.set(key, Some(row));
+        self.change_known(key, |row| row.late = row.late.wrapping_add(1));
+    }
+
+    /// Changes the row of a key that has one.
+    fn change_known(&mut self, key: &Arc<str>, change: impl FnOnce(&mut KeyRow)) {
+        if self.keys.get(key).is_some() {
+            self.keys.change(key, change);
         }
     }
 }

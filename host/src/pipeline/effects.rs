@@ -218,6 +218,9 @@ impl Worker {
                 }
                 claimed = true;
                 let identity = self.identify(&plan, item);
+                if !self.has_store {
+                    continue;
+                }
                 let sink_id = SinkId::new(plan.file.name.clone(), sink.name.clone());
                 let content = Content::Item(item.item.clone());
                 effects.outbox.push(delivery(
@@ -234,7 +237,11 @@ impl Worker {
         self.deliver_messages(&plan, routed, effects);
         effects.items = items;
         for (stage, keys) in &mut self.keys {
-            effects.keys.extend(keys.take_changes(&plan.file.name, stage));
+            if self.has_store {
+                effects.keys.extend(keys.take_changes(&plan.file.name, stage));
+            } else {
+                keys.forget_changes();
+            }
         }
     }
 
@@ -261,25 +268,22 @@ impl Worker {
         retained: bool,
     ) -> Identity {
         let keys = self.keys.entry(stage.clone()).or_default();
-        let mut row = keys.get(key).cloned().unwrap_or_default();
-        row.device = device;
         let place = (&*plan.site.name, &*plan.file.name, &**stage);
-        let late = row.at.is_some_and(|last| last.since(counted) > LATE_MS);
-        if late {
-            // Late items keep their time; the count of late ones tells equal times apart.
-            row.late = row.late.wrapping_add(1);
-            let identity = Identity::new(place, key, counted, row.late | 1 << 31, 0);
-            keys.set(key, Some(row));
-            return identity;
-        }
-        let at = row.at.map_or(counted, |last| last.max(counted));
-        row.ordinal = if row.at == Some(at) { row.ordinal.wrapping_add(1) } else { 0 };
-        if !retained {
-            row.at = Some(at);
-        }
-        let identity = Identity::new(place, key, at, row.ordinal, 0);
-        keys.set(key, Some(row));
-        identity
+        keys.change(key, |row| {
+            row.device = device;
+            let late = row.at.is_some_and(|last| last.since(counted) > LATE_MS);
+            if late {
+                // Late items keep their time; the count of late ones tells equal times apart.
+                row.late = row.late.wrapping_add(1);
+                return Identity::new(place, key, counted, row.late | 1 << 31, 0);
+            }
+            let at = row.at.map_or(counted, |last| last.max(counted));
+            row.ordinal = if row.at == Some(at) { row.ordinal.wrapping_add(1) } else { 0 };
+            if !retained {
+                row.at = Some(at);
+            }
+            Identity::new(place, key, at, row.ordinal, 0)
+        })
     }
 
     fn publish(

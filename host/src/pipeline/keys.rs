@@ -88,6 +88,34 @@ impl StageKeys {
         self.dirty.clear();
     }
 
+    /// Changes a key's row in its place; one that is new begins empty.
+    pub(super) fn change<T>(&mut self, key: &Arc<str>, change: impl FnOnce(&mut KeyRow) -> T) -> T {
+        if !self.rows.contains_key(key) {
+            self.rows.insert(key.clone(), KeyRow::default());
+        }
+        let row = self.rows.get_mut(key).expect("it is there by now");
+        let before = due(row);
+        let result = change(row);
+        let after = due(row);
+        if before != after {
+            before.map(|due| self.wakes.remove(&(due, key.clone())));
+            after.map(|due| self.wakes.insert((due, key.clone())));
+        }
+        self.mark(key);
+        result
+    }
+
+    fn mark(&mut self, key: &Arc<str>) {
+        if !self.dirty.contains(key) {
+            self.dirty.insert(key.clone());
+        }
+    }
+
+    /// Nobody wants what changed since the last call.
+    pub(super) fn forget_changes(&mut self) {
+        self.dirty.clear();
+    }
+
     /// Keys of which `wanted` says yes, in order of their names.
     pub(super) fn among(&self, wanted: impl Fn(&KeyRow) -> bool) -> Vec<(Arc<str>, &KeyRow)> {
         let rows = self.rows.iter().filter(|(_, row)| wanted(row));

@@ -87,6 +87,11 @@ impl Worker {
         self.refusals = refusals;
     }
 
+    /// From now on effects hold neither rows nor deliveries, as nobody keeps them.
+    pub fn serve_no_store(&mut self) {
+        self.has_store = false;
+    }
+
     /// From now on it tells what shadows are to be compared on.
     pub(super) fn serve_shadows(&mut self) {
         self.has_shadows = true;

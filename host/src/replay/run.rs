@@ -41,7 +41,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(plan: Arc<Plan>, rows: Vec<StoredKey>) -> Self {
-        let worker = Worker::new(plan.clone(), rows);
+        let mut worker = Worker::new(plan.clone(), rows);
+        worker.serve_no_store();
         Self { plan, worker, summary: Summary::default() }
     }
 
