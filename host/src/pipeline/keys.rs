@@ -75,7 +75,7 @@ impl StageKeys {
                 self.rows.remove(key);
             }
         }
-        self.dirty.insert(key.clone());
+        self.mark(key);
     }
 
     /// What all rows take, roughly.
@@ -94,9 +94,10 @@ impl StageKeys {
             self.rows.insert(key.clone(), KeyRow::default());
         }
         let row = self.rows.get_mut(key).expect("it is there by now");
-        let before = due(row);
+        let (before, had) = (due(row), weight(key, row));
         let result = change(row);
         let after = due(row);
+        self.bytes = self.bytes - had + weight(key, row);
         if before != after {
             before.map(|due| self.wakes.remove(&(due, key.clone())));
             after.map(|due| self.wakes.insert((due, key.clone())));
@@ -109,11 +110,6 @@ impl StageKeys {
         if !self.dirty.contains(key) {
             self.dirty.insert(key.clone());
         }
-    }
-
-    /// Nobody wants what changed since the last call.
-    pub(super) fn forget_changes(&mut self) {
-        self.dirty.clear();
     }
 
     /// Keys of which `wanted` says yes, in order of their names.

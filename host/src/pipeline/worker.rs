@@ -39,6 +39,8 @@ pub struct Worker {
     refusals: Refusals,
     /// Replays and trials have no shadows.
     has_shadows: bool,
+    /// What changes and what is to be delivered is kept.
+    pub(super) has_store: bool,
     /// Keys of which a detector's shadow has a state.
     pub(super) followed: Followed,
 }
@@ -76,6 +78,7 @@ impl Worker {
             flow,
             refusals: Refusals::default(),
             has_shadows: false,
+            has_store: true,
             followed: Followed::default(),
         };
         worker.renew_runners(None);
