@@ -1,5 +1,5 @@
 //! Puts lines in order, however many there are: what does not fit into memory is sorted in
-//! parts on disk, and the parts are merged.
+//! parts on disk, by a thread of its own, and the parts are merged.
 //!
 //! Times that devices state may lie days behind their receipt, so no line can be given out
 //! before the last one is known.
@@ -11,20 +11,36 @@ use std::fs::File;
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
 
-/// Bytes of lines that are kept in memory.
-const IN_MEMORY: usize = 64 << 20;
+/// Bytes of lines that are kept in memory; as many may be on their way to the disk.
+const IN_MEMORY: usize = 32 << 20;
 /// Bytes of each part that are read at a time while parts are merged.
 const READ: usize = 64 << 10;
 
 /// Lines with what they are ordered by.
 pub(super) struct Sorted {
     limit: usize,
+    part: Lines,
+    /// Once there was more than memory should hold.
+    spill: Option<Spill>,
+    count: u64,
+}
+
+#[derive(Default)]
+struct Lines {
     /// Order and line of each entry, one after the other.
     bytes: Vec<u8>,
     entries: Vec<Entry>,
-    disk: Option<Disk>,
-    count: u64,
+}
+
+/// The thread that brings parts to the disk, one at a time.
+struct Spill {
+    parts: SyncSender<Lines>,
+    /// Memory of parts that are on the disk.
+    used: Receiver<Lines>,
+    thread: JoinHandle<io::Result<Disk>>,
 }
 
 #[derive(Clone, Copy)]
@@ -54,7 +70,7 @@ impl Sorted {
     }
 
     pub(super) fn with_limit(limit: usize) -> Self {
-        Self { limit, bytes: Vec::new(), entries: Vec::new(), disk: None, count: 0 }
+        Self { limit, part: Lines::default(), spill: None, count: 0 }
     }
 
     /// How many lines there are.
@@ -65,38 +81,25 @@ impl Sorted {
     /// Adds a line: `write` puts first what it is ordered by and says where that ends. Lines of
     /// equal order stay as they came.
     pub(super) fn add(&mut self, write: impl FnOnce(&mut Vec<u8>) -> usize) -> io::Result<()> {
-        let start = self.bytes.len();
-        let order = write(&mut self.bytes);
-        self.entries.push(Entry { start, order, end: self.bytes.len() });
+        let bytes = &mut self.part.bytes;
+        let start = bytes.len();
+        let order = write(bytes);
+        self.part.entries.push(Entry { start, order, end: bytes.len() });
         self.count += 1;
-        if self.bytes.len() >= self.limit { self.spill() } else { Ok(()) }
+        if self.part.bytes.len() >= self.limit { self.spill() } else { Ok(()) }
     }
 
-    fn sort(&mut self) {
-        let bytes = &self.bytes;
-        self.entries.sort_by(|a, b| bytes[a.start..a.order].cmp(&bytes[b.start..b.order]));
-    }
-
+    /// Hands what is in memory over, once the part before is on the disk.
     fn spill(&mut self) -> io::Result<()> {
-        self.sort();
-        let disk = match &mut self.disk {
-            Some(disk) => disk,
-            empty => {
-                let file = BufWriter::with_capacity(1 << 20, tempfile::tempfile()?);
-                empty.insert(Disk { file, written: 0, parts: Vec::new() })
-            }
+        let spill = match &mut self.spill {
+            Some(spill) => spill,
+            empty => empty.insert(Spill::start()?),
         };
-        for entry in self.entries.drain(..) {
-            let (order, line) = (entry.order - entry.start, entry.end - entry.order);
-            for length in [order, line] {
-                let length = u32::try_from(length).map_err(|_| io::ErrorKind::InvalidData)?;
-                disk.file.write_all(&length.to_le_bytes())?;
-            }
-            disk.file.write_all(&self.bytes[entry.start..entry.end])?;
-            disk.written += 8 + (order + line) as u64;
+        let next = spill.used.try_recv().unwrap_or_default();
+        if spill.parts.send(std::mem::replace(&mut self.part, next)).is_err() {
+            // It ends early only where it failed.
+            return self.spill.take().map_or(Ok(()), |spill| spill.finish().map(drop));
         }
-        disk.parts.push(disk.written);
-        self.bytes.clear();
         Ok(())
     }
 
@@ -111,15 +114,69 @@ impl Sorted {
 
     /// All lines in order, to be taken one by one.
     pub(super) fn into_order(mut self) -> io::Result<InOrder> {
-        if self.disk.is_none() {
-            self.sort();
-            let (bytes, entries) = (self.bytes, self.entries.into_iter());
-            return Ok(InOrder::Memory { bytes, entries });
+        if self.spill.is_some() {
+            self.spill()?;
         }
-        self.spill()?;
-        drop((std::mem::take(&mut self.bytes), std::mem::take(&mut self.entries)));
-        let disk = self.disk.take().expect("it was looked at above");
-        Ok(InOrder::Disk { parts: parts(disk)?, taken: false })
+        let Some(spill) = self.spill.take() else {
+            self.part.sort();
+            let Lines { bytes, entries } = self.part;
+            return Ok(InOrder::Memory { bytes, entries: entries.into_iter() });
+        };
+        Ok(InOrder::Disk { parts: parts(spill.finish()?)?, taken: false })
+    }
+}
+
+impl Lines {
+    fn sort(&mut self) {
+        let bytes = &self.bytes;
+        self.entries.sort_by(|a, b| bytes[a.start..a.order].cmp(&bytes[b.start..b.order]));
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.entries.clear();
+    }
+}
+
+impl Spill {
+    fn start() -> io::Result<Self> {
+        let file = BufWriter::with_capacity(1 << 20, tempfile::tempfile()?);
+        let mut disk = Disk { file, written: 0, parts: Vec::new() };
+        let (parts, part) = sync_channel::<Lines>(0);
+        let (back, used) = sync_channel(1);
+        let thread = Builder::new().name("spill".to_owned()).spawn(move || {
+            while let Ok(mut lines) = part.recv() {
+                disk.add(&mut lines)?;
+                lines.clear();
+                // Where its memory is not wanted any more, it is freed.
+                let _unwanted = back.try_send(lines);
+            }
+            Ok(disk)
+        })?;
+        Ok(Self { parts, used, thread })
+    }
+
+    /// All parts, on the disk.
+    fn finish(self) -> io::Result<Disk> {
+        drop(self.parts);
+        self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+impl Disk {
+    fn add(&mut self, lines: &mut Lines) -> io::Result<()> {
+        lines.sort();
+        for entry in &lines.entries {
+            let (order, line) = (entry.order - entry.start, entry.end - entry.order);
+            for length in [order, line] {
+                let length = u32::try_from(length).map_err(|_| io::ErrorKind::InvalidData)?;
+                self.file.write_all(&length.to_le_bytes())?;
+            }
+            self.file.write_all(&lines.bytes[entry.start..entry.end])?;
+            self.written += 8 + (order + line) as u64;
+        }
+        self.parts.push(self.written);
+        Ok(())
     }
 }
 
@@ -263,7 +320,7 @@ mod tests {
             add.expect("scratch is writable");
         }
         assert_eq!(sorted.count(), 500);
-        assert_eq!(sorted.disk.is_some(), limit < 10_000);
+        assert_eq!(sorted.spill.is_some(), limit < 10_000);
         let mut output = Vec::new();
         sorted.write(&mut output).expect("memory takes everything");
         String::from_utf8(output).expect("text")
