@@ -32,13 +32,13 @@ fn delivery(seq: u64, key: &str, content: Content) -> Delivery {
     Delivery {
         id: format!("00000000-0000-5000-8000-{seq:012x}"),
         bridge: "box".into(),
-        replayed: seq % 2 == 1,
+        replayed: !seq.is_multiple_of(2),
         key: key.into(),
         seq,
         at: Timestamp(1_770_000_000_000 + seq),
-        device: (seq % 3 != 0).then(|| Arc::new(device)),
+        device: (!seq.is_multiple_of(3)).then(|| Arc::new(device)),
         content,
-        origin: (seq % 2 == 0).then(|| Origin::from(&message(b"{}"))),
+        origin: seq.is_multiple_of(2).then(|| Origin::from(&message(b"{}"))),
     }
 }
 
