@@ -91,7 +91,9 @@ impl StageKeys {
     /// Changes a key's row in its place; one that is new begins empty.
     pub(super) fn change<T>(&mut self, key: &Arc<str>, change: impl FnOnce(&mut KeyRow) -> T) -> T {
         if !self.rows.contains_key(key) {
-            self.rows.insert(key.clone(), KeyRow::default());
+            let row = KeyRow::default();
+            self.bytes += weight(key, &row);
+            self.rows.insert(key.clone(), row);
         }
         let row = self.rows.get_mut(key).expect("it is there by now");
         let (before, had) = (due(row), weight(key, row));
