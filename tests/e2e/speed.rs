@@ -174,7 +174,9 @@ async fn reload() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures; cargo xtask bench"]
 async fn replay() {
-    let rounds = 170;
+    // 1440 rounds are the messages of a day, of 1000 devices each ten seconds.
+    let rounds =
+        std::env::var("TAPLINE_REPLAY_ROUNDS").map_or(170, |n| n.parse().expect("a number"));
     let all = machines(1000, (rounds * 100 + 3600) as u64);
     let tapline = tapline_tests::Setup::new().prepare();
     let (input, devices) = (tapline.dir().join("day.jsonl"), tapline.dir().join("devices.json"));
