@@ -4,7 +4,7 @@
 //! Invariant: how inputs were cut into batches never changes a result. Everything that a
 //! step depends on is the key's row, its input and its settings.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::item::Identity;
@@ -98,6 +98,40 @@ pub(super) struct Stepper<'a> {
     pub runner: &'a mut Runner,
 }
 
+/// What waits for each key, in order.
+struct Queues {
+    queues: Vec<Queue>,
+    /// By input: the next one of the same key.
+    following: Vec<Option<usize>>,
+}
+
+struct Queue {
+    /// Its next input.
+    first: Option<usize>,
+    last: usize,
+    /// Wake-ups since its last input.
+    wakes: usize,
+}
+
+impl Queues {
+    fn of(inputs: &[StepInput<'_>]) -> Self {
+        let mut queues: Vec<Queue> = Vec::with_capacity(inputs.len());
+        let mut following = vec![None; inputs.len()];
+        let mut by_key: HashMap<&str, usize> = HashMap::with_capacity(inputs.len());
+        for (index, input) in inputs.iter().enumerate() {
+            let number = *by_key.entry(&input.key).or_insert(queues.len());
+            match queues.get_mut(number) {
+                Some(queue) => {
+                    following[queue.last] = Some(index);
+                    queue.last = index;
+                }
+                None => queues.push(Queue { first: Some(index), last: index, wakes: 0 }),
+            }
+        }
+        Self { queues, following }
+    }
+}
+
 /// One call's worth of one key.
 struct Turn<'a> {
     input: usize,
@@ -129,41 +163,34 @@ impl Stepper<'_> {
     /// Works the inputs off; outcomes line up with them.
     pub(super) fn run(&mut self, inputs: &[StepInput<'_>]) -> Vec<Outcome> {
         let mut outcomes: Vec<Outcome> = inputs.iter().map(|_| Outcome::default()).collect();
-        let mut waiting: HashMap<&Arc<str>, VecDeque<usize>> = HashMap::new();
-        let mut order: Vec<&Arc<str>> = Vec::new();
-        for (index, input) in inputs.iter().enumerate() {
-            let queue = waiting.entry(&input.key).or_default();
-            if queue.is_empty() {
-                order.push(&input.key);
-            }
-            queue.push_back(index);
-        }
-        let mut wakes: HashMap<&Arc<str>, usize> = HashMap::new();
+        let Queues { mut queues, following } = Queues::of(inputs);
+        let mut order: Vec<usize> = (0..queues.len()).collect();
         while !order.is_empty() {
             let mut turns: Vec<(Arc<SettingsSet>, Turn<'_>)> = Vec::with_capacity(order.len());
-            order.retain(|key| {
-                let queue = waiting.get_mut(key).expect("every key in order has a queue");
-                while let Some(&index) = queue.front() {
-                    let next = self.next_turn(&inputs[index], index, wakes.entry(key).or_default());
+            order.retain(|&queue| {
+                let queue = &mut queues[queue];
+                while let Some(index) = queue.first {
+                    let next = self.next_turn(&inputs[index], index, &mut queue.wakes);
                     match next {
                         Next::Turn(turn) => {
                             if matches!(turn.call, Call::Input(_)) {
-                                if wakes.insert(key, 0) == Some(MAX_WAKES) {
-                                    outcomes[index].refused_wakes.push(too_many_wakes(key));
+                                if std::mem::take(&mut queue.wakes) == MAX_WAKES {
+                                    let refused = too_many_wakes(&inputs[index].key);
+                                    outcomes[index].refused_wakes.push(refused);
                                 }
-                                queue.pop_front();
+                                queue.first = following[index];
                             }
                             turns.push((inputs[index].settings.clone(), turn));
                             return true;
                         }
                         Next::Late => {
                             outcomes[index].late = true;
-                            self.count_late(key);
+                            self.count_late(&inputs[index].key);
                         }
                         Next::Nothing => {}
                         Next::Refused(rejection) => outcomes[index].rejections.push(rejection),
                     }
-                    queue.pop_front();
+                    queue.first = following[index];
                 }
                 false
             });
