@@ -188,6 +188,10 @@ impl Stage {
         let name = &self.module;
         let remedy = match schema::nearest(name, known) {
             Some(near) => format!("did you mean `{near}`?"),
+            None if known.is_empty() => format!(
+                "put modules/{name}.wasm into the site directory; this program was built without \
+                 modules, which `cargo xtask modules` makes"
+            ),
             None => format!(
                 "put modules/{name}.wasm into the site directory, or name one of {}",
                 schema::ticked(known)
