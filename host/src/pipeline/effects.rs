@@ -218,19 +218,11 @@ impl Worker {
                 }
                 claimed = true;
                 let identity = self.identify(&plan, item);
-                if !self.has_store {
-                    continue;
-                }
-                let sink_id = SinkId::new(plan.file.name.clone(), sink.name.clone());
-                let content = Content::Item(item.item.clone());
-                effects.outbox.push(delivery(
-                    sink_id,
-                    sink.expire_ms,
-                    identity,
-                    item,
-                    content,
-                    routed,
-                ));
+                self.deliver(effects, || {
+                    let sink_id = SinkId::new(plan.file.name.clone(), sink.name.clone());
+                    let content = Content::Item(item.item.clone());
+                    delivery(sink_id, sink.expire_ms, identity, item, content, routed)
+                });
             }
             effects.unclaimed += u64::from(!claimed);
         }
@@ -242,6 +234,13 @@ impl Worker {
             } else {
                 keys.forget_changes();
             }
+        }
+    }
+
+    /// Has it delivered, where anybody keeps what is to be delivered.
+    fn deliver(&self, effects: &mut Effects, build: impl FnOnce() -> NewDelivery) {
+        if self.has_store {
+            effects.outbox.push(build());
         }
     }
 
@@ -321,9 +320,11 @@ impl Worker {
         let expires = publication.properties.message_expiry.map(|s| u64::from(s) * 1000);
         // What a broker keeps is a state, not a command, and stays right.
         let expires = expires.or((!publication.retain).then_some(COMMAND_MS));
-        let sink = SinkId::publish(plan.file.name.clone(), &broker);
-        let content = Content::Item(Item::Publication(publication));
-        effects.outbox.push(delivery(sink, expires, identity, item, content, routed));
+        self.deliver(effects, || {
+            let sink = SinkId::publish(plan.file.name.clone(), &broker);
+            let content = Content::Item(Item::Publication(publication));
+            delivery(sink, expires, identity, item, content, routed)
+        });
     }
 
     /// Sinks that take messages get them as they came, once for each device.
@@ -338,7 +339,7 @@ impl Worker {
                 let key = device.as_ref().map_or_else(|| r.message.topic.clone(), |d| d.0.clone());
                 let counted = r.message.received_at;
                 let identity = self.tick(plan, &stage, &key, device.clone(), counted, false);
-                effects.outbox.push(NewDelivery {
+                self.deliver(effects, || NewDelivery {
                     sink: SinkId::new(plan.file.name.clone(), sink.name.clone()),
                     id: identity.id,
                     key: identity.key,

@@ -49,7 +49,7 @@ impl Run {
     /// Keys whose settings or device changed since the recording hear of it first.
     pub(super) fn settle(&mut self, take: &mut Taker<'_>) -> bool {
         let effects = self.worker.settle_changes(None);
-        self.give(effects, take)
+        self.give(effects, Arc::default(), take)
     }
 
     /// What detectors make of a batch that is parsed.
@@ -69,8 +69,7 @@ impl Run {
                 }
             }
         }
-        self.summary.late += effects.late;
-        take(Outcome { effects, batch })
+        self.give(effects, batch, take)
     }
 
     /// What follows from a turn that is no batch.
@@ -80,19 +79,18 @@ impl Run {
             Turn::Wake { now, heard } => {
                 let heard = |plan: &Plan, device: Option<&DeviceId>| plan.is_heard(device, &heard);
                 let effects = self.worker.wake(now, &heard);
-                self.give(effects, take)
+                self.give(effects, Arc::default(), take)
             }
             Turn::Redo { number, message, letter } => {
                 let letter = letter.letter(self.plan.file.name.clone(), message.received_at);
                 let redo = Redo { number, message: Arc::new(message), letter };
                 let (effects, _) = self.worker.redo(&redo);
                 self.summary.messages += 1;
-                self.summary.late += effects.late;
-                take(Outcome { effects, batch: Batch::of(redo.message, number).into() })
+                self.give(effects, Batch::of(redo.message, number).into(), take)
             }
             Turn::Deaf { broker, from, until, resumed } => {
                 let effects = self.worker.deaf(&broker, from, until, resumed);
-                self.give(effects, take)
+                self.give(effects, Arc::default(), take)
             }
         }
     }
@@ -103,16 +101,20 @@ impl Run {
             // Step by step, so that what follows from a wake-up meets others in their order.
             let step = Timestamp(due.0.div_ceil(STEP).saturating_mul(STEP)).min(now);
             let effects = self.worker.wake_until(step, until, &|_, _| true);
-            if !self.give(effects, take) {
+            if !self.give(effects, Arc::default(), take) {
                 return false;
             }
         }
         true
     }
 
-    fn give(&mut self, effects: Effects, take: &mut Taker<'_>) -> bool {
+    fn give(&mut self, effects: Effects, batch: Arc<Batch>, take: &mut Taker<'_>) -> bool {
+        debug_assert!(
+            effects.keys.is_empty() && effects.outbox.is_empty(),
+            "nobody keeps what a replay changes or would deliver"
+        );
         self.summary.late += effects.late;
-        take(Outcome { effects, ..Outcome::default() })
+        take(Outcome { effects, batch })
     }
 
     pub(super) fn summary(self) -> Summary {
