@@ -244,6 +244,24 @@ async fn a_test_builds_the_module_first_where_a_source_is_newer() {
 }
 
 #[tokio::test]
+async fn projects_of_one_name_that_share_a_target_directory_keep_their_modules_apart() {
+    let tapline = Setup::new().prepare();
+    tapline
+        .types("mkdir one two; for d in one two; do cd $d; tapline new parser twin; cd ..; done")
+        .await;
+    edit(&tapline.dir().join("two/twin/src/lib.rs"), &[("kwh * 1000.0", "kwh * 999.0")]);
+    let built = async |folder: &str| {
+        tapline.types(&format!("tapline build {folder}/twin")).await;
+        std::fs::read(tapline.dir().join(folder).join("twin/dist/twin.wasm")).expect("it is built")
+    };
+    let one = built("one").await;
+    let two = built("two").await;
+    assert_ne!(one, two);
+    assert_eq!(built("one").await, one, "cargo finds nothing to compile");
+    assert_eq!(built("two").await, two);
+}
+
+#[tokio::test]
 async fn a_redacted_capture_begins_a_module_whose_samples_name_no_device() {
     let broker = Mosquitto::start().await;
     let devices = Publisher::connect(broker.port()).await;
