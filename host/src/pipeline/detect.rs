@@ -76,6 +76,8 @@ pub(super) struct Outcome {
     pub ignored: Vec<Rejection>,
     /// The device should report now.
     pub ask: bool,
+    /// How the module failed, if it could not bear an input.
+    pub failed: Option<String>,
     /// More than a minute earlier than the key's last step: seen by no detector.
     pub late: bool,
 }
@@ -313,6 +315,9 @@ impl Stepper<'_> {
         });
         for ((settings, turn), result) in turns.iter().zip(results) {
             let outcome = &mut outcomes[turn.input];
+            if let Err(failure) = &result {
+                outcome.failed = Some(failure.detail.clone());
+            }
             match result.and_then(|step| step) {
                 Ok(step) => self.accept(turn, &inputs[turn.input], settings, step, outcome),
                 Err(rejection) => self.refuse(turn, settings, rejection, outcome),

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::Map;
 
 use super::pairs::{Entry, PATIENCE_MS, Pairs};
+use super::stepping::Stepping;
 use super::tests::worked_off;
 use super::*;
 use crate::config::pipeline::OnReject;
@@ -53,12 +54,16 @@ impl Live {
 
     /// A reading for each of these keys, in one batch, a second after the one before.
     fn reads(&mut self, keys: &[&str]) -> Vec<Stepped> {
+        self.reads_of(5.0, keys)
+    }
+
+    fn reads_of(&mut self, value: f64, keys: &[&str]) -> Vec<Stepped> {
         self.now += 1_000;
         let item = Item::Reading(Reading {
             device: None,
             channel: String::new(),
             at: None,
-            measurements: vec![Measurement { quantity: Quantity(1), value: 5.0 }],
+            measurements: vec![Measurement { quantity: Quantity(1), value }],
         });
         let received_at = Timestamp(self.now);
         let dating = Dating { stated: None, received_at, retained: false, qos: 1 };
@@ -208,6 +213,40 @@ fn a_detector_that_breaks_stops_after_ten_failures_and_keeps_no_state() {
     let why = tally.stopped().expect("it has stopped");
     assert!(why.contains("failed 10 times") && why.contains("wheel is stuck"), "{why}");
     assert!(counts.failed >= 10 && counts.failed + counts.not_compared == 30, "{counts:?}");
+}
+
+#[test]
+fn a_detector_that_refuses_with_a_code_of_the_hosts_has_not_failed() {
+    let mut live = Live::new();
+    let shadow = Beside::new("counter-next");
+    for _ in 0..12 {
+        shadow.sees(live.reads_of(-9001.0, &["saw"]));
+    }
+    let tally = shadow.tally.clone();
+    let counts = shadow.ends();
+    assert_eq!((counts.inputs, counts.refused_differently, counts.failed), (12, 12, 0));
+    assert_eq!(tally.stopped(), None);
+}
+
+#[test]
+fn a_detector_whose_states_take_too_much_stops() {
+    let (mut live, shadow) = (Live::new(), shadow("counter"));
+    let tally = Arc::new(ShadowTally::new(&shadow));
+    let (pipeline, stage) = ("p".into(), "count".into());
+    let mut stepping = Stepping::new(&pipeline, &stage, &shadow, tally.clone(), Arc::default());
+    stepping.room = 1 << 20;
+    let mut keys = (0..).map(|n| format!("key-{n}"));
+    let mut more = |live: &mut Live| {
+        let keys: Vec<_> = keys.by_ref().take(500).collect();
+        tally.handed_over(keys.len());
+        stepping.steps(&live.reads(&keys.iter().map(String::as_str).collect::<Vec<_>>()));
+    };
+    more(&mut live);
+    assert_eq!(tally.stopped(), None);
+    for _ in 0..40 {
+        more(&mut live);
+    }
+    assert_eq!(tally.stopped().as_deref(), Some("its states take more than 1 MiB"));
 }
 
 /// Pairs of a tally, with nothing in it.

@@ -12,7 +12,7 @@ use super::compare::{cut, item_line, rejection_line};
 use super::pairs::{Entry, Pairs};
 use super::tally::{Difference, Outcome, ShadowTally};
 use super::told::{Said, Seed, Stepped};
-use crate::message::{DeviceId, Item, Rejection, Timestamp};
+use crate::message::{DeviceId, Item, Timestamp};
 use crate::pipeline::detect::{self, StepInput, Stepper, What};
 use crate::pipeline::flow::Flow;
 use crate::pipeline::inputs::settings_of;
@@ -49,6 +49,8 @@ pub(super) struct Stepping {
     pairs: Pairs,
     tally: Arc<ShadowTally>,
     ends: Arc<AtomicBool>,
+    /// What its states may take.
+    pub(super) room: usize,
     /// The latest wall clock that it was told of.
     now: Timestamp,
     looked: Timestamp,
@@ -79,6 +81,7 @@ impl Stepping {
             pairs: Pairs::new(tally.clone()),
             tally,
             ends,
+            room: ROOM,
             now: Timestamp(0),
             looked: Timestamp(0),
         }
@@ -97,8 +100,8 @@ impl Stepping {
         self.run(&steps[from..]);
         self.pairs.expire(self.now);
         self.keys.forget_changes();
-        if self.keys.bytes() > ROOM {
-            self.tally.stop(&format!("its states take more than {} MiB", ROOM >> 20));
+        if self.keys.bytes() > self.room {
+            self.tally.stop(&format!("its states take more than {} MiB", self.room >> 20));
         }
     }
 
@@ -215,8 +218,7 @@ impl Stepping {
     }
 
     fn compare(&mut self, place: &Place<'_>, live: &Said, shadow: &Said) {
-        let failure = shadow.refused.iter().find(|refused| is_failure(refused));
-        let outcome = match failure {
+        let outcome = match &shadow.failed {
             Some(_) => Outcome::Failed,
             None if live.codes() != shadow.codes() => Outcome::RefusedDifferently,
             None => {
@@ -245,8 +247,7 @@ impl Stepping {
             shadow: shown(shadow),
         };
         self.tally.differ(difference, 1);
-        if let Some(failure) = failure {
-            let words = &failure.detail;
+        if let Some(words) = &shadow.failed {
             let told = format!("it failed {FAILURES} times within a minute, at last: {words}");
             if self.tally.failed(&told) {
                 super::lane::warn_of_the_end(words);
@@ -271,9 +272,4 @@ impl Stepping {
         }
         lines
     }
-}
-
-/// Whether the module could not bear the input, rather than refuse it.
-fn is_failure(rejection: &Rejection) -> bool {
-    rejection.code.starts_with("module-") || rejection.code == "settings"
 }

@@ -49,6 +49,8 @@ pub(super) struct Said {
     /// Items with the time of the step that gave them.
     pub(super) outputs: Vec<(Item, Timestamp)>,
     pub(super) refused: Vec<Rejection>,
+    /// How it failed, if it could not bear what it was told.
+    pub(super) failed: Option<String>,
     /// It asked the device to report.
     pub(super) ask: bool,
 }
@@ -171,6 +173,7 @@ impl Said {
         Self {
             outputs: outputs.map(|output| (output.item.clone(), output.identity.at)).collect(),
             refused: outcome.rejections.iter().chain(&outcome.refused_wakes).cloned().collect(),
+            failed: outcome.failed.clone(),
             ask: outcome.ask,
         }
     }

@@ -1,6 +1,6 @@
 //! The second version of the detector that counts readings: it keeps its count as text, reads
 //! what the first version wrote, and refuses to at a count of 3. Of 9000 W and more it breaks; less
-//! than 0 W it refuses.
+//! than 0 W it refuses, and less than -9000 W with a code of the host's.
 
 use tapline_sdk::prelude::*;
 use tapline_sdk::serde_json::json;
@@ -27,6 +27,10 @@ impl Detector for Counter {
         if let Input::Item(Item::Reading(reading)) = &step.input {
             let too_much = reading.measurements.iter().any(|m| m.value >= 9000.0);
             assert!(!too_much, "more than 9000 W are not to be counted");
+            if reading.measurements.iter().any(|m| m.value < -9000.0) {
+                // A code that the host also uses for what a module could not bear.
+                return Err(Rejection::new("settings", "the wheel is set up the wrong way round"));
+            }
             if reading.measurements.iter().any(|m| m.value < 0.0) {
                 return Err(Rejection::new("below-zero", "the wheel turned backwards"));
             }
