@@ -46,13 +46,14 @@ impl Outbox {
             let expired = self.store.outbox_expired(&self.sink, now, PAGE)?;
             let next_expiry = self.store.outbox_next_expiry(&self.sink)?;
             let expired_rows = expired.waiting.len() + expired.unreadable.len();
-            let goes_on = heads.len() == PAGE || expired_rows == PAGE;
+            let goes_on = heads.len() == PAGE || expired_rows == PAGE || !expired.unread.is_empty();
             Ok(News { heads, expired, next_expiry, goes_on })
         })
         .await
     }
 
-    /// The rows of `heads` and, up to `room`, those behind them, in commit order.
+    /// The rows of `heads` and, up to `room`, those behind them, in commit order, as far as
+    /// their bodies are not too large to be held together.
     pub(super) async fn batch(
         self,
         heads: Vec<Head>,

@@ -84,6 +84,8 @@ impl Worker {
                         // What was held back is in the outbox and comes first again.
                         loaded = false;
                     }
+                    // What comes while it is paused may expire as well.
+                    () = more(&mut rows) => {}
                     () = wait_until(expiry) => {}
                     _ = self.stop.changed() => {}
                 }
@@ -116,12 +118,9 @@ impl Worker {
     /// Waits for a time, new rows, a person or the end.
     async fn wait(&mut self, until: Option<Instant>, rows: Option<&mut watch::Receiver<RowId>>) {
         let changed = async {
-            let changed = match rows {
-                Some(rows) => rows.changed().await.is_ok(),
-                None => false,
-            };
-            if !changed {
-                std::future::pending::<()>().await;
+            match rows {
+                Some(rows) => more(rows).await,
+                None => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -251,9 +250,9 @@ impl Worker {
     async fn read_batch(&mut self, picked: Vec<Head>) -> Result<Vec<Waiting>, StoreError> {
         let room = if self.keeps_order() { self.limit.min(self.plan.batch.max) } else { 0 };
         let (picked, rows) = self.outbox().batch(picked, room).await?;
-        let Rows { waiting: rows, unreadable } = rows;
+        let Rows { waiting: rows, unreadable, unread, .. } = rows;
         self.bury(unreadable).await?;
-        let found: HashSet<RowId> = rows.iter().map(|row| row.row).collect();
+        let found: HashSet<RowId> = rows.iter().map(|row| row.row).chain(unread).collect();
         let gone = picked.into_iter().filter(|head| !found.contains(&head.row)).collect();
         self.advance(gone).await?;
         Ok(rows)
@@ -392,6 +391,13 @@ impl Worker {
         let wait = at.since(self.books.now()).saturating_add(1);
         // A day is enough to look again, and never more than an instant can hold.
         Instant::now() + Duration::from_millis(wait).min(Duration::from_secs(24 * 3600))
+    }
+}
+
+/// Waits for new rows, for ever where nobody brings any more.
+async fn more(rows: &mut watch::Receiver<RowId>) {
+    if rows.changed().await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 

@@ -39,6 +39,10 @@ pub struct Waiting {
 pub struct Rows {
     pub waiting: Vec<Waiting>,
     pub unreadable: Vec<Unreadable>,
+    /// For these there was no room: they are to be asked for again.
+    pub unread: Vec<RowId>,
+    /// Bytes of the bodies that were read.
+    bytes: usize,
 }
 
 /// A row that this program cannot decode: it can never be sent, only set aside.
@@ -53,6 +57,9 @@ pub struct Unreadable {
     /// What could not be decoded.
     pub raw: Vec<u8>,
 }
+
+/// Bytes of bodies after which no further row is read in one go: a row may have megabytes.
+const ROOM: usize = 4 << 20;
 
 const SINK: &str = "SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2";
 
@@ -126,7 +133,7 @@ impl Store {
         })
     }
 
-    /// Rows by number; one that is gone, or belongs to another sink, is left out.
+    /// Rows by number, as far as there is room; one that is gone, or belongs to another sink, is left out.
     pub fn outbox_rows(&self, sink: &SinkId, rows: &[RowId]) -> Result<Rows, StoreError> {
         self.read(|connection| {
             let Some(number) = sink_number(connection, sink)? else { return Ok(Rows::default()) };
@@ -143,7 +150,8 @@ impl Store {
         })
     }
 
-    /// At most `limit` rows of `sink` whose time is up at `now`, the first to expire first.
+    /// At most `limit` rows of `sink` whose time is up at `now`, the first to expire first, as
+    /// far as there is room.
     pub fn outbox_expired(
         &self,
         sink: &SinkId,
@@ -242,12 +250,17 @@ impl Rows {
         row: &Row<'_>,
     ) -> rusqlite::Result<()> {
         let number = RowId(row.get(0)?);
+        if self.bytes >= ROOM {
+            self.unread.push(number);
+            return Ok(());
+        }
         let key: Arc<str> = row.get::<_, String>(1)?.into();
         let tries = row.get(6)?;
         let body = row.get_ref(8)?.as_bytes().unwrap_or_default();
         let id = row.get_ref(3)?.as_bytes().unwrap_or_default();
         // The row is still being read, so this is of the same moment.
         let whole = large::load(connection, body)?;
+        self.bytes += whole.as_ref().map_or(body.len(), |whole| whole.len());
         let decoded = match (<[u8; 16]>::try_from(id), whole) {
             (Ok(id), Some(body)) => {
                 let columns = DeliveryColumns {

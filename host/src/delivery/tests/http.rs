@@ -68,6 +68,41 @@ async fn everything_arrives_once_and_in_order_per_key() {
     }
 }
 
+/// Deliveries of 1.5 MiB each, of which three are read at a time.
+fn large(count: u128) -> Vec<NewDelivery> {
+    let data = format!("\"{}\"", "x".repeat(3 << 19));
+    let large = |n| {
+        let mut large = delivery(sink_id(), ["a", "b", "c", "d", "e"][n as usize % 5], n + 1);
+        if let Content::Item(Item::Event(event)) = &mut large.content {
+            event.data = data.clone();
+        }
+        large
+    };
+    (0..count).map(large).collect()
+}
+
+#[tokio::test]
+async fn large_deliveries_are_not_all_held_at_once_and_all_arrive_in_order() {
+    for in_order in [false, true] {
+        let site = site(Quirks::default(), 7, |endpoint| endpoint.in_order = in_order).await;
+        enqueue(&site.store, large(10)).await;
+        site.drained().await;
+        site.holds(10);
+        assert_eq!((site.odoo.requests(), site.odoo.duplicates()), (4, 0));
+        site.delivery.stop(Duration::from_secs(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn large_deliveries_that_expired_are_all_set_aside() {
+    let site = site(Quirks::default(), 7, |endpoint| endpoint.url = None).await;
+    let mut outbox = large(5);
+    outbox.iter_mut().for_each(|delivery| delivery.expires_at = Some(Timestamp(0)));
+    enqueue(&site.store, outbox).await;
+    site.drained().await;
+    assert_eq!(site.dead_codes(), vec![("expired".to_owned(), 0); 5]);
+}
+
 #[tokio::test]
 async fn an_outage_delays_everything_and_loses_nothing() {
     let site = site(Quirks::default(), 10, |_| ()).await;

@@ -189,3 +189,22 @@ fn a_body_of_which_a_part_is_missing_is_shown_as_unreadable() {
     assert!(rows.waiting.is_empty());
     assert_eq!(rows.unreadable[0].why, "parts of its body are missing");
 }
+
+#[test]
+fn no_more_rows_are_read_at_a_time_than_there_is_room_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let mut sent: Vec<_> = (1..=4).map(|id| large(id, &format!("key-{id}"), 3_000)).collect();
+    sent.iter_mut().for_each(|delivery| delivery.expires_at = Some(Timestamp(500)));
+    commit(&store, of("workshop", sent));
+    let ids = |waiting: &[Waiting]| waiting.iter().map(|row| row.row.0).collect::<Vec<_>>();
+    let all: Vec<_> = (1..=4).map(RowId).collect();
+    let by_number = store.outbox_rows(&sink(), &all).unwrap();
+    let by_time = store.outbox_expired(&sink(), Timestamp(500), 10).unwrap();
+    for rows in [by_number, by_time] {
+        assert_eq!(ids(&rows.waiting), [1, 2]);
+        assert_eq!(rows.unread, [RowId(3), RowId(4)]);
+    }
+    let rows = store.outbox_rows(&sink(), &all[2..]).unwrap();
+    assert_eq!((ids(&rows.waiting), rows.unread), (vec![3, 4], vec![]));
+}
