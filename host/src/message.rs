@@ -213,6 +213,33 @@ pub enum Content {
     Message(Message),
 }
 
+impl Message {
+    /// Bytes of it that a device chose.
+    pub fn size(&self) -> usize {
+        self.topic.len() + self.payload.len()
+    }
+}
+
+impl Item {
+    /// Bytes of it that a module chose.
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Reading(reading) => reading.channel.len() + size_of_val(&*reading.measurements),
+            Self::Event(event) => event.kind.len() + event.channel.len() + event.data.len(),
+            Self::Publication(publication) => publication.topic.len() + publication.payload.len(),
+        }
+    }
+}
+
+impl Content {
+    pub fn size(&self) -> usize {
+        match self {
+            Self::Item(item) => item.size(),
+            Self::Message(message) => message.size(),
+        }
+    }
+}
+
 /// Why one input is refused for good.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Rejection {

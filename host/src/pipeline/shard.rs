@@ -33,7 +33,7 @@ use halt::Standstill;
 pub use halt::{Halted, Resume};
 use hearing::Link;
 use queue::{Entry, NewPlan, Queue};
-use share::{Share, Writing, weight};
+use share::{Share, Writing};
 use trust::Trust;
 pub use watch::{Observed, Observer, Outlet, Turn};
 
@@ -478,7 +478,7 @@ impl Thread {
         if !nothing {
             commit.meta.push((last_commit(&name), now.0.to_le_bytes().to_vec()));
         }
-        let bytes = weight(&commit.outbox);
+        let bytes = commit.size();
         let is_large = comes && self.share.learn(messages.len(), bytes);
         let writing = is_large.then(|| Writing::begin(&self.queue));
         let outlet = self.outlet.clone();

@@ -96,12 +96,8 @@ impl Passed {
     /// Roughly what it keeps in memory.
     fn size(&self) -> u64 {
         let bytes = match self {
-            Self::Message(message) => message.payload.len() + message.topic.len(),
-            Self::Item(item) => match &item.item {
-                Item::Reading(reading) => reading.measurements.len() * 16,
-                Item::Event(event) => event.data.len(),
-                Item::Publication(publication) => publication.payload.len(),
-            },
+            Self::Message(message) => message.size(),
+            Self::Item(item) => item.item.size(),
             Self::Rejection(_, rejection) => rejection.detail.len(),
         };
         bytes as u64

@@ -13,11 +13,11 @@ use super::commit::{
     Audit, Commit, Committed, DeadLetter, Fate, KeyId, KeyRow, Mark, NewDelivery, RowId, Said,
     Settlement, SinkId,
 };
-use super::encoding::{self, DeliveryColumns};
+use super::encoding;
 use super::error::StoreError;
-use super::history::{self, Block, Direction, Record};
+use super::history::{self, Sent};
 use super::large::{self, Bodies, Body};
-use crate::message::{Content, Item, Timestamp};
+use crate::message::Timestamp;
 
 /// How long a delivered id is remembered.
 const REMEMBERED_MS: u64 = 7 * 24 * 3600 * 1000;
@@ -88,7 +88,7 @@ pub(super) fn apply(
     (commit, bodies): (&Commit, &Bodies),
     keeps_history: bool,
 ) -> Result<Committed, StoreError> {
-    let sent = keeps_history.then(Vec::new);
+    let sent = keeps_history.then(Sent::default);
     let mut step = Step { connection, numbers, tally, committed: Committed::default(), sent };
     for said in &commit.said {
         step.say(said)?;
@@ -124,7 +124,7 @@ pub(super) fn apply(
         put_meta(connection, name, value)?;
     }
     history::add(connection, &commit.history)?;
-    history::add(connection, &Sent::pack(step.sent.as_deref().unwrap_or_default()))?;
+    history::add(connection, &step.sent.unwrap_or_default().blocks())?;
     Ok(step.committed)
 }
 
@@ -152,42 +152,7 @@ struct Step<'a> {
     tally: &'a mut Tally,
     committed: Committed,
     /// What was published, where that goes into the history.
-    sent: Option<Vec<Sent>>,
-}
-
-/// A publication that its broker has confirmed.
-struct Sent {
-    delivery: NewDelivery,
-    at: Timestamp,
-}
-
-impl Sent {
-    fn pack(all: &[Self]) -> Vec<Block> {
-        let records: Vec<_> = all.iter().filter_map(Self::record).collect();
-        Block::pack(&records)
-    }
-
-    fn record(&self) -> Option<Record<'_>> {
-        let Content::Item(Item::Publication(publication)) = &self.delivery.content else {
-            return None;
-        };
-        Some(Record {
-            direction: Direction::Sent,
-            at: self.at,
-            broker: self.delivery.sink.broker()?,
-            pipeline: &self.delivery.sink.pipeline,
-            subscription: None,
-            topic: &publication.topic,
-            device: self.delivery.device.as_ref(),
-            payload: &publication.payload,
-            qos: publication.qos,
-            retain: publication.retain,
-            properties: &publication.properties,
-            message: self.delivery.message.as_ref(),
-            delivery: Some(self.delivery.id),
-            fate: "confirmed",
-        })
-    }
+    sent: Option<Sent>,
 }
 
 impl Step<'_> {
@@ -308,10 +273,8 @@ impl Step<'_> {
                 .execute(params![row, sink, error])?;
             return Ok(());
         }
-        if let Fate::Delivered { at } = &settlement.fate
-            && settlement.sink.broker().is_some()
-        {
-            self.note_sent(settlement, *at)?;
+        if let (Some(sent), Fate::Delivered { at }) = (&mut self.sent, &settlement.fate) {
+            sent.note(self.connection, settlement, *at)?;
         }
         let gone: Option<(Vec<u8>, Option<Vec<u8>>)> = self
             .connection
@@ -337,28 +300,6 @@ impl Step<'_> {
             }
             Fate::Tried { .. } => Ok(()),
         }
-    }
-
-    fn note_sent(&mut self, settlement: &Settlement, at: Timestamp) -> Result<(), StoreError> {
-        let Some(sent) = &mut self.sent else { return Ok(()) };
-        let mut select = self
-            .connection
-            .prepare_cached("SELECT key, id, at, expires_at, body FROM outbox WHERE row = ?1")?;
-        let mut rows = select.query([settlement.row.0])?;
-        let Some(row) = rows.next()? else { return Ok(()) };
-        let columns = DeliveryColumns {
-            sink: settlement.sink.clone(),
-            key: row.get::<_, String>(0)?.into(),
-            id: row.get(1)?,
-            at: Timestamp(unsigned(row.get(2)?)),
-            expires_at: row.get::<_, Option<i64>>(3)?.map(|at| Timestamp(unsigned(at))),
-        };
-        let body = large::load(self.connection, row.get_ref(4)?.as_bytes().unwrap_or_default())?;
-        // It was read to be sent, so it can be read; if not, the history lacks it.
-        if let Some(Ok(delivery)) = body.map(|body| encoding::decode_delivery(columns, &body)) {
-            sent.push(Sent { delivery, at });
-        }
-        Ok(())
     }
 
     fn remember(&mut self, sink: i64, id: &[u8], at: Timestamp) -> Result<(), StoreError> {

@@ -7,6 +7,7 @@
 //! gone, and how many bytes are kept follows from the first and the last row.
 
 mod read;
+mod sent;
 mod wire;
 
 use std::time::Duration;
@@ -18,6 +19,7 @@ use super::apply::signed;
 use crate::message::{DeviceId, MessageId, Properties, Timestamp};
 
 pub use read::{Entry, Filter, Page};
+pub(super) use sent::Sent;
 
 /// Entries of a block at most: their places are the last 12 bits of an entry's number.
 const ENTRIES: usize = 1 << PLACE_BITS;

@@ -13,11 +13,10 @@ use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
-use super::commit::{Commit, Done, NewDelivery};
+use super::commit::{Commit, Done};
 use super::encoding;
 use super::error::StoreError;
 use super::writer::Work;
-use crate::message::{Content, Item};
 
 /// Bytes of outputs from which on a commit is large. A full batch of the usual events has a
 /// quarter of it.
@@ -40,24 +39,16 @@ const REFERENCE: u8 = 2;
 /// This byte, the number and the count of parts.
 const REFERENCE_LEN: usize = 1 + 8 + 4;
 
-impl NewDelivery {
-    /// Bytes that it brings along.
-    pub fn weight(&self) -> usize {
-        match &self.content {
-            Content::Item(Item::Publication(publication)) => publication.payload.len(),
-            Content::Item(Item::Event(event)) => event.data.len(),
-            Content::Item(Item::Reading(_)) => 0,
-            Content::Message(message) => message.payload.len(),
-        }
-    }
-}
-
 impl Commit {
+    /// Bytes of all that is to be delivered.
+    pub fn size(&self) -> usize {
+        self.outbox.iter().map(|delivery| delivery.content.size()).sum()
+    }
+
     /// Claims that it should come in parts. Without a pipeline it is not known who may go
     /// before it.
     pub(super) fn is_large(&self) -> bool {
-        let bytes = || self.outbox.iter().map(NewDelivery::weight).sum::<usize>();
-        self.pipeline.is_some() && bytes() >= LARGE
+        self.pipeline.is_some() && self.size() >= LARGE
     }
 }
 
@@ -141,7 +132,7 @@ impl Large {
     /// Takes up the next delivery's body that is to be written ahead, if there is one.
     fn begin(&mut self, last: &mut i64) -> Result<bool, StoreError> {
         let rest = &self.commit.outbox[self.next..];
-        let Some(at) = rest.iter().position(|delivery| delivery.weight() >= SMALL) else {
+        let Some(at) = rest.iter().position(|delivery| delivery.content.size() >= SMALL) else {
             self.next = self.commit.outbox.len();
             return Ok(false);
         };

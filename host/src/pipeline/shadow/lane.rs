@@ -193,7 +193,7 @@ impl Shared {
 }
 
 fn bytes(inputs: &[Shadowed]) -> usize {
-    inputs.iter().map(|input| input.message.payload.len() + input.message.topic.len()).sum()
+    inputs.iter().map(|input| input.message.size()).sum()
 }
 
 struct Thread {

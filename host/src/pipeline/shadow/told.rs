@@ -102,23 +102,15 @@ impl Stepped {
     /// What it takes while it waits, roughly.
     pub(super) fn bytes(&self) -> usize {
         let told = match &self.told {
-            Told::Item { item, .. } => weight(item),
-            Told::Message { message, .. } => message.payload.len() + message.topic.len(),
+            Told::Item { item, .. } => item.size(),
+            Told::Message { message, .. } => message.size(),
             _ => 0,
         };
         let seed = match &self.seed {
             Seed::Live(Some(row)) => row.state.as_ref().map_or(0, Vec::len),
             _ => 0,
         };
-        told + seed + self.live.outputs.iter().map(|(item, _)| weight(item)).sum::<usize>()
-    }
-}
-
-fn weight(item: &Item) -> usize {
-    match item {
-        Item::Reading(reading) => reading.channel.len() + 16 * reading.measurements.len(),
-        Item::Event(event) => event.kind.len() + event.channel.len() + event.data.len(),
-        Item::Publication(publication) => publication.topic.len() + publication.payload.len(),
+        told + seed + self.live.outputs.iter().map(|(item, _)| item.size()).sum::<usize>()
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::BATCH;
 use super::queue::Queue;
-use crate::store::{LARGE, NewDelivery};
+use crate::store::LARGE;
 
 /// A pause is so many times as long as the commit took: a fifth of the writer's time is left to
 /// those who write much.
@@ -52,11 +52,6 @@ impl Share {
         }
         is_large
     }
-}
-
-/// Bytes that deliveries bring along.
-pub(super) fn weight(outbox: &[NewDelivery]) -> usize {
-    outbox.iter().map(NewDelivery::weight).sum()
 }
 
 /// Held by a large commit: ends the wait for it, also where the store closes before.
