@@ -10,7 +10,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::sdk::Ingredients;
+use crate::sdk::Written;
 use crate::{Error, Progress, Project, sdk, tool};
 
 const TOOL: &str = "componentize-js";
@@ -30,15 +30,18 @@ const TERSE: [&str; 4] = ["code ", "syscall ", "errno ", "network This"];
 pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
     node(progress)?;
     let folder = installed(progress)?;
-    let written = sdk::write(project)?;
-    progress.begin(project.name.as_str());
-    let file = written.work.join(format!("{}.wasm", project.name));
-    let ingredients = Ingredients::of(project, &written, &format!("{TOOL} {VERSION}"))?;
-    if ingredients.made(&file) {
-        progress.done("nothing has changed");
-        return Ok(file);
-    }
-    ingredients.begin()?;
+    sdk::make(project, &format!("{TOOL} {VERSION}"), progress, |written, file, progress| {
+        compile(project, &folder, written, file, progress)
+    })
+}
+
+fn compile(
+    project: &Project,
+    folder: &Path,
+    written: &Written,
+    file: &Path,
+    progress: &mut dyn Progress,
+) -> Result<(), Error> {
     let wanted = json!({
         "project": project.root,
         "tool": folder,
@@ -58,9 +61,7 @@ pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<Pa
     if !made.status.success() {
         return Err(made.failed(&make));
     }
-    ingredients.keep()?;
-    progress.done("compiled");
-    Ok(file)
+    Ok(())
 }
 
 fn node(progress: &mut dyn Progress) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::sdk::Ingredients;
+use crate::sdk::Written;
 use crate::{Error, Progress, Project, sdk, tool};
 
 const TOOL: &str = "componentize-py";
@@ -30,15 +30,19 @@ fn entry(project: &Project) -> String {
 /// Makes a component of the project.
 pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<PathBuf, Error> {
     let programs = installed(progress)?.join("bin");
-    let written = sdk::write(project)?;
-    progress.begin(project.name.as_str());
-    let file = written.work.join(format!("{}.wasm", project.name));
-    let ingredients = Ingredients::of(project, &written, &format!("{TOOL} {VERSION}"))?;
-    if ingredients.made(&file) {
-        progress.done("nothing has changed");
-        return Ok(file);
-    }
-    ingredients.begin()?;
+    sdk::make(project, &format!("{TOOL} {VERSION}"), progress, |written, file, progress| {
+        check(project, &programs, written, progress)?;
+        compile(project, &programs, written, file, progress)
+    })
+}
+
+/// What the SDK finds wrong with the source before anything is compiled.
+fn check(
+    project: &Project,
+    programs: &Path,
+    written: &Written,
+    progress: &mut dyn Progress,
+) -> Result<(), Error> {
     let mut check = Command::new(programs.join("python"));
     // It finds the SDK where it runs, and nothing that the machine has installed or set.
     check
@@ -55,6 +59,16 @@ pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<Pa
     if !checked.status.success() {
         return Err(checked.failed(&check));
     }
+    Ok(())
+}
+
+fn compile(
+    project: &Project,
+    programs: &Path,
+    written: &Written,
+    file: &Path,
+    progress: &mut dyn Progress,
+) -> Result<(), Error> {
     let entry_file = written.work.join("tapline_entry.py");
     fs::write(&entry_file, entry(project)).map_err(Error::file(&entry_file, "written"))?;
     let mut make = Command::new(programs.join("componentize-py"));
@@ -68,7 +82,7 @@ pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<Pa
         .arg("--python-path")
         .arg(project.root.join("src"))
         .arg("--output")
-        .arg(&file)
+        .arg(file)
         .arg("tapline_entry")
         // Else it would look for packages where the person's own Python has them.
         .env("VIRTUAL_ENV", programs.parent().unwrap_or(Path::new(".")))
@@ -78,9 +92,7 @@ pub(crate) fn build(project: &Project, progress: &mut dyn Progress) -> Result<Pa
     if !made.status.success() {
         return Err(made.failed(&make));
     }
-    ingredients.keep()?;
-    progress.done("compiled");
-    Ok(file)
+    Ok(())
 }
 
 /// The virtual environment with the tool.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use crate::embedded::{CONTRACT, JAVASCRIPT_SDK, PYTHON_SDK, refresh};
-use crate::{Error, Language, Project, quantities};
+use crate::{Error, Language, Progress, Project, quantities};
 
 /// What installs the compiler for JavaScript; it is no part of a project.
 const TOOL: &str = "sdk/tool/";
@@ -44,14 +44,14 @@ pub(crate) fn write(project: &Project) -> Result<Written, Error> {
 
 /// What a component was made of, beside it: these compilers take seconds, and no two of their
 /// components are equal, so that each would be compiled for the machine once more.
-pub(crate) struct Ingredients {
+struct Ingredients {
     file: PathBuf,
     digest: String,
 }
 
 impl Ingredients {
     /// Of a project as it is now; `tool` is what compiles it, with its version.
-    pub(crate) fn of(project: &Project, written: &Written, tool: &str) -> Result<Self, Error> {
+    fn of(project: &Project, written: &Written, tool: &str) -> Result<Self, Error> {
         let mut files = BTreeSet::new();
         let sources = project.root.join("src");
         for folder in [&sources, &written.sdk, &written.wit] {
@@ -73,12 +73,12 @@ impl Ingredients {
     }
 
     /// Whether this component was made of them.
-    pub(crate) fn made(&self, component: &Path) -> bool {
+    fn made(&self, component: &Path) -> bool {
         component.is_file() && fs::read_to_string(&self.file).is_ok_and(|of| of == self.digest)
     }
 
     /// From now on nothing is known of the component, until it is whole.
-    pub(crate) fn begin(&self) -> Result<(), Error> {
+    fn begin(&self) -> Result<(), Error> {
         match fs::remove_file(&self.file) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(Error::file(&self.file, "removed")(error))
@@ -88,9 +88,32 @@ impl Ingredients {
     }
 
     /// Remembers that the component was made of them.
-    pub(crate) fn keep(&self) -> Result<(), Error> {
+    fn keep(&self) -> Result<(), Error> {
         fs::write(&self.file, &self.digest).map_err(Error::file(&self.file, "written"))
     }
+}
+
+/// Has a project compiled by `tool`, named with its version, if anything of it has changed since
+/// it was the last time; where the component lies.
+pub(crate) fn make(
+    project: &Project,
+    tool: &str,
+    progress: &mut dyn Progress,
+    compile: impl FnOnce(&Written, &Path, &mut dyn Progress) -> Result<(), Error>,
+) -> Result<PathBuf, Error> {
+    let written = write(project)?;
+    progress.begin(project.name.as_str());
+    let file = written.work.join(format!("{}.wasm", project.name));
+    let ingredients = Ingredients::of(project, &written, tool)?;
+    if ingredients.made(&file) {
+        progress.done("nothing has changed");
+        return Ok(file);
+    }
+    ingredients.begin()?;
+    compile(&written, &file, progress)?;
+    ingredients.keep()?;
+    progress.done("compiled");
+    Ok(file)
 }
 
 fn files_below(folder: &Path, found: &mut BTreeSet<PathBuf>) -> Result<(), Error> {
