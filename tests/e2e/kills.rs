@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tapline_tests::{Bench, COURSE, Machine, Publisher, document, eventually};
+use tapline_tests::{Bench, COURSE, Machine, Publisher, document, eventually, number_of};
 use tokio::sync::Semaphore;
 
 const MACHINES: usize = 4;
 /// Kills, unless `TAPLINE_KILLS` says how many.
-const KILLS: usize = 100;
+const KILLS: u64 = 100;
 /// Courses of each machine for each kill.
 const ROUNDS: usize = 3;
 /// Seconds of a machine's own time from one course to the next.
@@ -54,10 +54,10 @@ async fn settled(bench: &Bench, machines: &[Machine], rounds: usize) {
 
 #[tokio::test]
 async fn power_cuts_at_random_lose_nothing_double_nothing_and_change_no_session() {
-    let kills = std::env::var("TAPLINE_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(KILLS);
-    let seed = std::env::var("TAPLINE_SEED").ok().and_then(|n| n.parse().ok());
-    let mut chance = fastrand::Rng::with_seed(seed.unwrap_or_else(|| fastrand::u64(..)));
-    println!("{kills} kills; the same again with TAPLINE_SEED={}", chance.get_seed());
+    let kills = number_of("TAPLINE_KILLS", KILLS) as usize;
+    let seed = number_of("TAPLINE_SEED", fastrand::u64(..));
+    let mut chance = fastrand::Rng::with_seed(seed);
+    println!("{kills} kills; the same again with TAPLINE_SEED={seed}");
     // Their times lie within the days that a device's clock is believed.
     let rounds = kills * ROUNDS;
     let back = (rounds * APART + 3600) as u64;

@@ -40,6 +40,7 @@ mod odoo_records;
 mod paths;
 mod poison;
 mod policies;
+mod properties;
 mod publish;
 mod push;
 mod races;

@@ -8,7 +8,7 @@ use tapline::broker::fake::{Delivery, FakeBroker};
 use tapline::config::site::MqttVersion;
 use tapline_tests::{
     Bench, COURSE, Listener, Load, Machine, Mosquitto, Odoo, Publisher, Setup, Tally, Tapline,
-    document, eventually,
+    document, eventually, number_of,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -318,10 +318,6 @@ async fn messages_over_the_limit_end_in_no_loop_of_reconnects() {
         is_not_disturbed_by_a_large_message("5"),
         is_not_disturbed_by_a_large_message("3.1.1"),
     );
-}
-
-fn number_of(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|n| n.parse().ok()).unwrap_or(otherwise)
 }
 
 fn megabytes(bytes: Option<u64>) -> u64 {

@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tapline_tests::{Bench, COURSE, Load, Machine, Mosquitto, Odoo, Tapline, courses, document};
+use tapline_tests::{
+    Bench, COURSE, Load, Machine, Mosquitto, Odoo, Tapline, courses, document, number_of,
+};
 
 use super::reload_load::{Replacing, site};
 
@@ -175,9 +177,8 @@ async fn reload() {
 #[ignore = "measures; cargo xtask bench"]
 async fn replay() {
     // 1440 rounds are the messages of a day, of 1000 devices each ten seconds.
-    let rounds =
-        std::env::var("TAPLINE_REPLAY_ROUNDS").map_or(170, |n| n.parse().expect("a number"));
-    let all = machines(1000, (rounds * 100 + 3600) as u64);
+    let rounds = number_of("TAPLINE_REPLAY_ROUNDS", 170);
+    let all = machines(1000, rounds * 100 + 3600);
     let tapline = tapline_tests::Setup::new().prepare();
     let (input, devices) = (tapline.dir().join("day.jsonl"), tapline.dir().join("devices.json"));
     let list = document(&all.iter().collect::<Vec<_>>()).to_string();

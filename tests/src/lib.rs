@@ -14,6 +14,7 @@ mod load;
 mod machine;
 mod mosquitto;
 mod places;
+pub mod properties;
 mod proxy;
 mod publisher;
 mod scrape;
@@ -31,7 +32,9 @@ pub use listener::{Heard, Listener, Mark};
 pub use load::{Load, courses};
 pub use machine::{Machine, document};
 pub use mosquitto::Mosquitto;
-pub use places::{compiled_modules, fixtures, free_port, program, project, shipped_modules};
+pub use places::{
+    compiled_modules, fixtures, free_port, number_of, program, project, shipped_modules,
+};
 pub use proxy::{Ending, Proxy, Way, Weather};
 pub use publisher::Publisher;
 pub use scrape::Scrape;

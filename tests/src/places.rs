@@ -97,6 +97,15 @@ pub(crate) fn mosquitto() -> PathBuf {
     })
 }
 
+/// How much of something a test does: what the variable says, or what every run has time for.
+///
+/// # Panics
+/// If it says no number.
+pub fn number_of(variable: &str, otherwise: u64) -> u64 {
+    let said = std::env::var(variable);
+    said.map_or(otherwise, |said| said.parse().unwrap_or_else(|_| panic!("{variable}={said}")))
+}
+
 /// Below the range from which systems choose ports for outgoing connections, so that a server
 /// that is stopped finds its port free when it comes back.
 const FIRST_PORT: u32 = 20_000;
