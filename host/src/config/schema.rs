@@ -95,11 +95,16 @@ fn findings(
 ) -> Vec<Finding> {
     let report = Report { schema, anchor };
     let mut findings = Vec::new();
-    for error in validator.iter_errors(value) {
-        if findings.len() >= MOST {
-            break;
+    let errors: Vec<_> = validator.iter_errors(value).take(MOST).collect();
+    for error in &errors {
+        // What is none of the words is told by them alone, whatever its type.
+        let wants_a_word = |other: &ValidationError<'_>| {
+            matches!(other.kind(), Kind::Enum { .. } | Kind::Constant { .. })
+                && other.instance_path() == error.instance_path()
+        };
+        if !matches!(error.kind(), Kind::Type { .. }) || !errors.iter().any(wants_a_word) {
+            report.describe(error, &mut findings);
         }
-        report.describe(&error, &mut findings);
     }
     findings.truncate(MOST);
     findings
@@ -126,22 +131,22 @@ impl Report<'_> {
             Kind::AnyOf { context }
             | Kind::OneOfNotValid { context }
             | Kind::OneOfMultipleValid { context } => {
-                let fitting = closest(error, context);
+                let options = words(error, context);
+                let fitting = if options.len() > 1 { &[] } else { closest(error, context) };
                 if !fitting.is_empty() {
                     for error in fitting {
                         self.describe(error, findings);
                     }
                     return;
                 }
-                let names: Vec<_> = rule["anyOf"]
-                    .as_array()
-                    .or(rule["oneOf"].as_array())
-                    .into_iter()
-                    .flatten()
-                    .map(expected)
-                    .collect();
-                let expected = listed(&names, "or");
-                (format!("expected {expected}, found {shown}"), remedy_of(rule))
+                if options.is_empty() {
+                    let branches = rule["anyOf"].as_array().or(rule["oneOf"].as_array());
+                    let names: Vec<_> = branches.into_iter().flatten().map(expected).collect();
+                    let expected = listed(&names, "or");
+                    (format!("expected {expected}, found {shown}"), remedy_of(rule))
+                } else {
+                    (format!("{shown} is not possible here"), one_of(error, &options))
+                }
             }
             Kind::Required { property } => {
                 let key = property.as_str().unwrap_or("");
@@ -174,12 +179,7 @@ impl Report<'_> {
             Kind::Enum { options } => {
                 let options: Vec<&str> =
                     options.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-                let possible = format!("write one of {}", ticked(&options));
-                let remedy = match error.instance().as_str().and_then(|v| nearest(v, &options)) {
-                    Some(near) => format!("did you mean `{near}`? {possible}"),
-                    None => possible,
-                };
-                (format!("{shown} is not possible here"), remedy)
+                (format!("{shown} is not possible here"), one_of(error, &options))
             }
             Kind::Constant { expected_value } => {
                 (format!("{shown} is not possible here"), format!("write `{expected_value}`"))
@@ -277,6 +277,42 @@ impl Report<'_> {
         let path = error.schema_path().to_string();
         let parent = path.rfind('/').map_or("", |cut| &path[..cut]);
         self.schema.pointer(parent).unwrap_or(&Value::Null)
+    }
+}
+
+/// The words of which one is wanted, where each alternative is some of them.
+fn words<'c>(
+    error: &ValidationError<'_>,
+    context: &'c [Vec<ValidationError<'static>>],
+) -> Vec<&'c str> {
+    let here = error.instance_path().to_string();
+    let mut words = Vec::new();
+    for branch in context {
+        let before = words.len();
+        for error in branch {
+            match error.kind() {
+                _ if error.instance_path().to_string() != here => return Vec::new(),
+                Kind::Constant { expected_value } => words.extend(expected_value.as_str()),
+                Kind::Enum { options } => {
+                    words
+                        .extend(options.as_array().into_iter().flatten().filter_map(Value::as_str));
+                }
+                _ => {}
+            }
+        }
+        if words.len() == before {
+            return Vec::new();
+        }
+    }
+    words
+}
+
+/// What to write where one of these words is wanted.
+fn one_of(error: &ValidationError<'_>, options: &[&str]) -> String {
+    let possible = format!("write one of {}", ticked(options));
+    match error.instance().as_str().and_then(|word| nearest(word, options)) {
+        Some(near) => format!("did you mean `{near}`? {possible}"),
+        None => possible,
     }
 }
 
