@@ -107,11 +107,7 @@ impl Document {
     /// Every single value by its readable path, with its line.
     pub(super) fn lines(&self) -> Vec<(String, usize)> {
         let places = self.places.get_or_init(|| self.locate());
-        let has_parts = |pointer: &str| {
-            let below = format!("{pointer}/");
-            places.spans.range(below.clone()..).next().is_some_and(|(p, _)| p.starts_with(&below))
-        };
-        let single = places.spans.keys().filter(|pointer| !has_parts(pointer));
+        let single = places.spans.keys().filter(|pointer| !has_parts(&places.spans, pointer));
         single
             .map(|pointer| {
                 let place = self.place(pointer);
@@ -157,7 +153,8 @@ impl Document {
                 _ if secret::is_secret(pointer) && is_quoted => {
                     start + 1..span.value.end.saturating_sub(1)
                 }
-                _ if secret::is_secret(pointer) && !covered.starts_with(['{', '[']) => {
+                // A table is none: of `tokens.a = …`, its place is the word `tokens`.
+                _ if secret::is_secret(pointer) && !has_parts(&spans, pointer) => {
                     span.value.clone()
                 }
                 Some(inside) if is_quoted => start + inside.start..start + inside.end,
@@ -207,6 +204,12 @@ impl Document {
         let span = span.start.min(end)..end;
         Problem::at(Place { file, text, span, path: "".into() }, what, remedy)
     }
+}
+
+/// Whether something stands below a pointer.
+fn has_parts(spans: &BTreeMap<String, Span>, pointer: &str) -> bool {
+    let below = format!("{pointer}/");
+    spans.range(below.clone()..).next().is_some_and(|(p, _)| p.starts_with(&below))
 }
 
 impl fmt::Debug for Document {
