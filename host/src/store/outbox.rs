@@ -66,6 +66,13 @@ const SINK: &str = "SELECT id FROM stages WHERE pipeline = ?1 AND stage = ?2";
 const SELECT: &str =
     "SELECT row, key, seq, id, at, expires_at, tries, last_error, body FROM outbox";
 
+/// Asked before every batch, so it must not read what is known already.
+pub(super) const SINCE: &str =
+    "SELECT row, key FROM outbox WHERE sink = ?1 AND row > ?2 ORDER BY row LIMIT ?3";
+
+/// Asked with every look at the metrics.
+pub(super) const OLDEST: &str = "SELECT at FROM outbox WHERE sink = ?1 ORDER BY row LIMIT 1";
+
 impl Store {
     /// The oldest row of each key that waits for `sink`, in commit order. Reads an index
     /// once from end to end, so it is for the start.
@@ -97,13 +104,10 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<Head>, StoreError> {
         self.read(|connection| {
-            let mut select = connection.prepare_cached(&format!(
-                "SELECT row, key FROM outbox WHERE row > ?3 AND sink = ({SINK}) \
-                 ORDER BY row LIMIT ?4"
-            ))?;
+            let Some(sink) = sink_number(connection, sink)? else { return Ok(Vec::new()) };
+            let mut select = connection.prepare_cached(SINCE)?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let heads =
-                select.query_map(params![&*sink.pipeline, &*sink.stage, after.0, limit], head)?;
+            let heads = select.query_map(params![sink, after.0, limit], head)?;
             Ok(heads.collect::<Result<_, _>>()?)
         })
     }
@@ -188,11 +192,9 @@ impl Store {
     /// Time of the oldest row that waits for `sink`.
     pub fn outbox_oldest(&self, sink: &SinkId) -> Result<Option<Timestamp>, StoreError> {
         self.read(|connection| {
-            let mut select = connection.prepare_cached(&format!(
-                "SELECT at FROM outbox WHERE sink = ({SINK}) ORDER BY row LIMIT 1"
-            ))?;
-            let at: Option<i64> =
-                select.query_row([&*sink.pipeline, &*sink.stage], |row| row.get(0)).optional()?;
+            let Some(sink) = sink_number(connection, sink)? else { return Ok(None) };
+            let mut select = connection.prepare_cached(OLDEST)?;
+            let at: Option<i64> = select.query_row([sink], |row| row.get(0)).optional()?;
             Ok(at.map(|at| Timestamp(unsigned(at))))
         })
     }

@@ -1,5 +1,8 @@
 //! What is written is read back, as it was written.
 
+use rusqlite::{Connection, StatementStatus};
+
+use super::super::outbox::{OLDEST, SINCE};
 use super::*;
 use crate::message::{Measurement, Publication, Quantity, Reading};
 
@@ -81,6 +84,28 @@ fn a_row_after_a_restart_lies_behind_those_that_a_reader_has_seen() {
     commit(&store, Commit { outbox: vec![delivery(3, "a")], ..Commit::default() });
     assert_eq!(store.outbox_since(&sink(), seen, 10).unwrap().len(), 1);
     assert_eq!(store.outbox_queued(&sink()).unwrap(), 3);
+}
+
+#[test]
+fn looking_for_new_rows_or_the_oldest_reads_nothing_else_however_many_wait() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let other = SinkId::new("workshop", "other");
+    let mut outbox: Vec<_> = (1..=1_000).map(|n| delivery(n, "a")).collect();
+    // What waits for others must not be in the way either.
+    outbox.extend((1..=1_000).map(|n| NewDelivery { sink: other.clone(), ..delivery(n, "a") }));
+    commit(&store, Commit { outbox, ..Commit::default() });
+    let seen = store.outbox_last().unwrap();
+    commit(&store, Commit { outbox: vec![delivery(2_000, "b")], ..Commit::default() });
+    assert_eq!(store.outbox_since(&sink(), seen, 10).unwrap().len(), 1);
+    assert_eq!(store.outbox_oldest(&sink()).unwrap(), Some(delivery(1, "a").at));
+    for select in [SINCE, OLDEST] {
+        let steps = |connection: &Connection| {
+            Ok(connection.prepare_cached(select)?.reset_status(StatementStatus::VmStep))
+        };
+        let steps = store.read(steps).unwrap();
+        assert!((1..100).contains(&steps), "{steps} steps: {select}");
+    }
 }
 
 #[test]
