@@ -8,7 +8,7 @@ use crate::mosquitto::Mosquitto;
 use crate::places::free_port;
 use crate::publisher::Publisher;
 use crate::tapline::{Setup, Tapline};
-use crate::wait::eventually;
+use crate::wait::{eventually, eventually_moving};
 
 /// A machine that works for 30 s, stands by for 10 and stops: seconds of its own, and power.
 pub const COURSE: [(f64, f64); 6] =
@@ -113,6 +113,20 @@ impl Odoo {
             assert!(kinds.len() <= expected.len(), "{what}; it has sent {kinds:?}");
             if kinds == expected { Ok(events) } else { Err(format!("{kinds:?}")) }
         })
+        .await
+    }
+
+    /// Waits until so many events of a machine have come, as long as any come at all.
+    pub async fn count(&self, machine: &Machine, expected: usize) {
+        let what = format!("{} sends {expected} events", machine.id());
+        eventually_moving(
+            &what,
+            || self.0.event_count(),
+            || async {
+                let there = self.0.event_count_of(machine.id());
+                if there >= expected { Ok(()) } else { Err(format!("{there} have come")) }
+            },
+        )
         .await
     }
 

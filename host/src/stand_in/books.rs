@@ -48,6 +48,7 @@ pub struct SessionRecord {
 pub(crate) struct Books {
     events: Vec<ReceivedEvent>,
     by_uid: HashMap<String, usize>,
+    by_device: HashMap<String, Vec<usize>>,
     last_seq: HashMap<(String, String), u64>,
     sessions: Vec<SessionRecord>,
     by_session: HashMap<String, usize>,
@@ -65,6 +66,12 @@ pub(crate) enum Entered {
 impl Books {
     pub(crate) fn events(&self) -> &[ReceivedEvent] {
         &self.events
+    }
+
+    /// Events of one device.
+    pub(crate) fn of(&self, device_id: &str) -> impl ExactSizeIterator<Item = &ReceivedEvent> {
+        let of_device = self.by_device.get(device_id).map_or(&[][..], Vec::as_slice);
+        of_device.iter().map(|index| &self.events[*index])
     }
 
     pub(crate) fn records(&self) -> Vec<SessionRecord> {
@@ -101,6 +108,9 @@ impl Books {
         *last = event.seq.max(*last);
         self.follow(&event, device);
         self.by_uid.insert(uid.clone(), self.events.len());
+        if let Some(device) = &event.device_id {
+            self.by_device.entry(device.clone()).or_default().push(self.events.len());
+        }
         self.events.push(event);
         Entered::Created
     }

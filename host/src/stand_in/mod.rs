@@ -164,9 +164,12 @@ impl StandIn {
 
     /// Accepted events of one device in order of arrival, each once.
     pub fn events_of(&self, device_id: &str) -> Vec<ReceivedEvent> {
-        let room = self.room.lock();
-        let events = room.books.events().iter();
-        events.filter(|event| event.device_id.as_deref() == Some(device_id)).cloned().collect()
+        self.room.lock().books.of(device_id).cloned().collect()
+    }
+
+    /// The number of accepted events of one device.
+    pub fn event_count_of(&self, device_id: &str) -> usize {
+        self.room.lock().books.of(device_id).len()
     }
 
     /// The number of accepted events.

@@ -33,6 +33,9 @@ async fn keeps_each_event_once_and_notes_what_is_out_of_order() {
     assert_eq!(answer["results"][1]["status"], "duplicate");
     post(&odoo.url(), "k", vec![event("b", 1)]).await;
     assert_eq!((odoo.event_count(), odoo.duplicates()), (2, 1));
+    assert_eq!((odoo.event_count_of("mill"), odoo.event_count_of("saw")), (2, 0));
+    let uids: Vec<_> = odoo.events_of("mill").into_iter().map(|event| event.event_uid).collect();
+    assert_eq!(uids, ["a", "b"]);
     assert_eq!(odoo.violations(), ["event `b` of device `mill` has number 1 after 2"]);
     let record = odoo.records().pop().unwrap();
     assert_eq!((&*record.machine, &*record.state, record.events), ("CNC mill", "working", 2));
