@@ -242,6 +242,33 @@ async fn a_newer_detector_goes_on_with_the_state_of_the_older_one() {
 }
 
 #[tokio::test]
+async fn a_site_that_disappears_changes_nothing_until_it_is_back() {
+    let press = Machine::new("press");
+    let bench = counting(&press, "counter").await;
+    let counts = async |readings: usize| {
+        bench.devices.report(&press, &[(readings as f64, 100.0)]).await;
+        bench.odoo.kinds(&press, &vec!["counted"; readings]).await;
+    };
+    let told = async |words: &str| {
+        let told = |health: &serde_json::Value| health["problems"].to_string().contains(words);
+        bench.tapline.until(words, told).await;
+    };
+    let [site, away] = ["site", "away"].map(|name| bench.tapline.dir().join(name));
+    std::fs::rename(&site, &away).expect("scratch is writable");
+    told("is no directory").await;
+    counts(1).await;
+    // A disk that is gone leaves an empty folder where it was mounted.
+    std::fs::create_dir(&site).expect("scratch is writable");
+    told("has no files any more").await;
+    counts(2).await;
+    std::fs::remove_dir(&site).expect("scratch is writable");
+    std::fs::rename(&away, &site).expect("scratch is writable");
+    bench.tapline.until("it is back", |health| health["problems"].is_null()).await;
+    counts(3).await;
+    assert_eq!(bench.tapline.logged("files_applied").len(), 0);
+}
+
+#[tokio::test]
 async fn a_detector_that_cannot_read_the_older_state_is_not_taken_up() {
     let press = Machine::new("press");
     let bench = counted_then_replaced(&press, 3).await;

@@ -5,7 +5,9 @@ use std::process::{Command, Output};
 
 use serde_json::{Value, json};
 use tapline_kit::samples::attach;
-use tapline_tests::{Bench, Machine, compiled_modules, document, program, shipped_modules, write};
+use tapline_tests::{
+    Bench, Machine, Setup, compiled_modules, document, program, shipped_modules, write,
+};
 
 use super::files::{SITE, counting_with, module};
 
@@ -239,4 +241,12 @@ fn cost_of_the_gate() {
         }
         println!("gate: {samples} samples, with loading {:.2?}, {round}", begun.elapsed());
     }
+}
+
+#[tokio::test]
+async fn what_modules_say_of_their_samples_stands_in_no_log() {
+    let tapline = Setup::new().start().await;
+    // The shipped detector tells of each change of state, and its samples have some.
+    assert_eq!(tapline.logged("started").len(), 1);
+    assert_eq!(tapline.logged("state_transition").len(), 0);
 }

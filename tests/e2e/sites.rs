@@ -120,6 +120,16 @@ async fn a_site_file_that_is_broken_ends_the_start_with_its_place() {
 }
 
 #[tokio::test]
+async fn a_site_that_is_not_there_ends_the_start_in_words() {
+    let mut tapline = Setup::new().site("tapline.toml", "format = 1\n").prepare();
+    std::fs::remove_dir_all(tapline.dir().join("site")).expect("scratch is writable");
+    tapline.spawn();
+    assert_eq!(tapline.ended().await.code(), Some(1));
+    let said = tapline.stderr();
+    assert!(said.contains("site` is no directory") && said.contains("tapline init"), "{said}");
+}
+
+#[tokio::test]
 async fn devices_of_a_file_work_without_a_push() {
     let (broker, odoo) = (Mosquitto::start().await, Odoo::start().await);
     let press = Machine::new("press");

@@ -37,6 +37,12 @@ pub(super) fn test(args: &Args) -> anyhow::Result<ExitCode> {
         return test_module::test(&options);
     }
     let look = if std::io::stderr().is_terminal() { Look::Colour } else { Look::Plain };
+    if !args.site.is_dir() {
+        let remedy = "name a module's project or file, or a site directory";
+        let problem = Problem::of(&args.site, "there is no such file or directory", remedy);
+        eprint!("{}", render(&[problem], Severity::Error, look));
+        return Ok(ExitCode::from(FINDING));
+    }
     let cases = match find(&args.site) {
         Ok(cases) => cases,
         Err(error) => {

@@ -44,6 +44,8 @@ pub struct Texts {
     pub schemas: BTreeMap<String, String>,
     /// Files that stand there and could not be read.
     pub unreadable: Vec<Problem>,
+    /// The directory is not to be seen, so nobody knows what the site says.
+    pub is_gone: bool,
 }
 
 /// One file.
@@ -102,13 +104,36 @@ pub struct DeviceUnit {
 }
 
 impl Texts {
-    /// Reads a site directory; one that is not there is empty.
+    /// Reads a site directory.
     pub fn read(dir: &Path) -> Self {
         let mut texts = Self { dir: Some(dir.to_owned()), ..Self::default() };
+        if !dir.is_dir() {
+            texts.lose("is no directory", "name a site directory; `tapline init DIR` writes one");
+        }
         texts.site = texts.file(Path::new("tapline.toml")).map(|text| text.text);
         texts.pipelines = texts.folder("pipelines");
         texts.devices = texts.folder("devices");
         texts
+    }
+
+    /// Reads it again. A directory that has nothing any more has lost its disk, its mount say:
+    /// nobody removes a site that way.
+    pub fn read_again(dir: &Path, before: &Self) -> Self {
+        let mut texts = Self::read(dir);
+        if texts.is_empty() && !before.is_empty() && !texts.is_gone {
+            texts.lose(
+                "has no files any more",
+                "mount it or put them back; to run without them, start Tapline anew",
+            );
+        }
+        texts
+    }
+
+    fn lose(&mut self, what: &str, remedy: &str) {
+        let dir = self.dir.as_deref().unwrap_or(Path::new("")).display();
+        let what = format!("the site `{dir}` {what}");
+        self.unreadable.push(Problem::of("tapline.toml", what, remedy));
+        self.is_gone = true;
     }
 
     /// Whether there is nothing at all, so that environment and shipped pipelines are all.
@@ -116,10 +141,15 @@ impl Texts {
         self.site.is_none() && self.pipelines.is_empty() && self.devices.is_empty()
     }
 
-    /// Whether this file is among them; without a `tapline.toml` there are defaults.
+    /// The files; without a `tapline.toml` there are defaults.
+    pub fn files(&self) -> impl Iterator<Item = &str> {
+        let texts = self.pipelines.iter().chain(&self.devices);
+        std::iter::once("tapline.toml").chain(texts.map(|text| &*text.file))
+    }
+
+    /// Whether this file is among them.
     pub fn has(&self, file: &str) -> bool {
-        let mut files = self.pipelines.iter().chain(&self.devices);
-        file == "tapline.toml" || files.any(|text| *text.file == *file)
+        self.files().any(|name| name == file)
     }
 
     /// A pipeline's or device file's text.
@@ -156,6 +186,7 @@ impl Texts {
             devices: mixed(&self.devices, &before.devices),
             schemas,
             unreadable: unreadable.cloned().collect(),
+            is_gone: self.is_gone,
         }
     }
 

@@ -15,6 +15,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tapline_kit::samples::{self, Sample};
+use tracing::dispatcher::{Dispatch, with_default};
 
 pub use ran::{Ran, Verdict};
 pub use run::{run, run_again};
@@ -103,7 +104,8 @@ impl Module {
         let samples = self
             .samples()
             .map_err(|why| Failure { what: format!("its samples cannot be read: {why}") })?;
-        let ran = run(self, samples.iter(), limits);
+        // What a module says of devices that nobody has would only mislead an operator.
+        let ran = with_default(&Dispatch::none(), || run(self, samples.iter(), limits));
         let failed: Vec<_> = ran.iter().filter(|ran| !ran.verdict.is_passed()).collect();
         let Some(first) = failed.first() else { return Ok(()) };
         let mut what = format!("its own sample {first}");

@@ -304,6 +304,10 @@ impl Tapline {
             let running = self.running();
             (running.pushed.clone(), running.updated, running.broken.clone())
         };
+        if wanted.texts.is_gone {
+            pending.broken.extend(wanted.texts.unreadable.iter().cloned());
+            held.extend(before.texts.files().map(str::to_owned));
+        }
         loop {
             let inputs = match held.is_empty() {
                 true => wanted.clone(),

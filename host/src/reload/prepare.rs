@@ -64,7 +64,11 @@ impl Inputs {
         before: Option<&Self>,
         accepted: Option<(&Accepted, &Versions)>,
     ) -> Self {
-        let texts = options.site.as_deref().map(Texts::read).unwrap_or_default();
+        let texts = match (&options.site, before) {
+            (Some(site), Some(before)) => Texts::read_again(site, &before.texts),
+            (Some(site), None) => Texts::read(site),
+            (None, _) => Texts::default(),
+        };
         let before = before.map(|before| &*before.modules);
         let (modules, aside) = super::modules::load(options, engine, before, accepted);
         Self { texts, modules: Arc::new(modules), held: BTreeMap::new(), aside }
@@ -75,7 +79,8 @@ impl Inputs {
         Self { texts, modules: Arc::default(), held, aside: Vec::new() }
     }
 
-    /// The same, but with the files in `held` as they were `before`; `schemas` by file.
+    /// The same, but with the files in `held` as they were `before`; `schemas` by file. Of a site
+    /// that is gone everything is as it was, the modules that it had too.
     #[must_use]
     pub(super) fn holding(
         &self,
@@ -83,6 +88,14 @@ impl Inputs {
         held: &BTreeSet<String>,
         schemas: BTreeMap<String, String>,
     ) -> Self {
+        if self.texts.is_gone {
+            return Self {
+                texts: Texts { schemas, ..before.texts.clone() },
+                modules: before.modules.clone(),
+                held: before.held.clone(),
+                aside: before.aside.clone(),
+            };
+        }
         let texts = self.texts.holding(&before.texts, held, schemas);
         let modules = held.iter().map(|file| (file.clone(), before.modules_of(file).clone()));
         let (modules, held) = (self.modules.clone(), modules.collect());
