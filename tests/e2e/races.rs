@@ -81,3 +81,32 @@ async fn pushes_that_race_with_each_other_and_with_files_end_as_the_last_of_each
     bench.odoo.kinds(&lathe, &WHOLE).await;
     bench.odoo.is_content();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_while_configuration_changes_gets_an_answer() {
+    let bench = Bench::with(|setup| {
+        setup.site("tapline.toml", "format = 1\n[http]\nrate_limit = 1000000\n")
+    })
+    .await;
+    let (press, saw) = (Machine::new("press"), Machine::new("saw"));
+    let documents = [document(&[&press]), document(&[&press, &saw])];
+    let changing = async {
+        for document in documents.iter().cycle().take(100) {
+            let answer = bench.tapline.try_push(document).await;
+            assert_eq!(answer.status, 200, "{}", answer.body);
+        }
+    };
+    let asking = async |path: &str| {
+        loop {
+            assert_eq!(bench.tapline.get(path).await.status, 200, "{path}");
+        }
+    };
+    let [one, two, three, four] = ["/health", "/metrics", "/api/v1/status", "/health"].map(asking);
+    let raced = async {
+        tokio::select! {
+            () = changing => {}
+            () = async { tokio::join!(one, two, three, four); } => {}
+        }
+    };
+    tokio::time::timeout(PATIENCE, raced).await.expect("nobody waits for ever");
+}

@@ -120,7 +120,7 @@ pub struct Tapline {
     links: Arc<Links>,
     publishers: Publishers,
     rates: room::Rates,
-    running: RwLock<Running>,
+    running: RwLock<Arc<Running>>,
     /// Of the document in force; 0 before the first push.
     revision: std::sync::atomic::AtomicU64,
     /// One change at a time.
@@ -142,7 +142,7 @@ pub struct Tapline {
 }
 
 /// What runs now; nothing before the start is done.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Running {
     config: Option<Arc<Config>>,
     /// The document in force.
@@ -213,8 +213,15 @@ impl Links {
 const LEAVE: Duration = Duration::from_secs(10);
 
 impl Tapline {
-    fn running(&self) -> std::sync::RwLockReadGuard<'_, Running> {
-        self.running.read().unwrap_or_else(PoisonError::into_inner)
+    /// What runs at this moment. No lock is held with it: whoever asked for one twice would wait
+    /// for ever where a change waits between the two.
+    fn running(&self) -> Arc<Running> {
+        self.running.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn change_running<T>(&self, change: impl FnOnce(&mut Running) -> T) -> T {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        change(Arc::make_mut(&mut running))
     }
 
     /// The pushed document as it was sent, its secrets as `***`; an empty device list before
@@ -317,7 +324,8 @@ impl Tapline {
         let told = config.clone();
         let expiring = expiry::of(&config.site);
         let config = Some(config);
-        *self.write() = Running { config, pushed, shards, problems, broken, updated, expiring };
+        let now = Running { config, pushed, shards, problems, broken, updated, expiring };
+        let _before = self.change_running(|running| std::mem::replace(running, now));
         self.say_expiries(clock::now());
         self.serving.tell(&told);
     }

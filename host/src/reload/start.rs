@@ -14,7 +14,7 @@ use super::router::{Question, Ways};
 use super::serving::Serving;
 use super::sinks::Publishers;
 use super::watch::Watch;
-use super::{Links, Options, Running, Tapline, modules, rehearse, room};
+use super::{Links, Options, Tapline, modules, rehearse, room};
 use crate::config::Problem;
 use crate::config::load::{Text, Texts};
 use crate::config::push::Pushed;
@@ -156,7 +156,7 @@ impl Tapline {
     ) -> Result<Prepared, StartError> {
         let wanted = self.inputs();
         let prepared = self.prepare(pushed.clone(), updated).await.map_err(StartError::Config)?;
-        (self.write().pushed, self.write().updated) = (pushed, updated);
+        self.change_running(|running| (running.pushed, running.updated) = (pushed, updated));
         let before = self.accepted_inputs(&wanted, &prepared).await;
         let usable = |file: &String| before.texts.has(file);
         if !prepared.broken.iter().any(usable) && prepared.unfit.is_empty() {
@@ -292,11 +292,5 @@ pub(super) async fn blocking<T: Send + 'static, E: Send + 'static>(
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
-    }
-}
-
-impl Tapline {
-    pub(super) fn write(&self) -> std::sync::RwLockWriteGuard<'_, Running> {
-        self.running.write().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -49,7 +49,7 @@ impl Tapline {
     /// Ends everything by `by`, whatever is under way.
     pub async fn stop(&self, by: Instant) {
         self.settle(by).await;
-        let shards = std::mem::take(&mut self.write().shards);
+        let shards = self.change_running(|running| std::mem::take(&mut running.shards));
         let mut endings = JoinSet::new();
         for (name, shard) in shards {
             endings.spawn(async move {
