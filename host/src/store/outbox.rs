@@ -137,7 +137,8 @@ impl Store {
         })
     }
 
-    /// Rows by number, as far as there is room; one that is gone, or belongs to another sink, is left out.
+    /// Rows by number, as far as there is room; one that is gone, or belongs to another sink, is
+    /// left out.
     pub fn outbox_rows(&self, sink: &SinkId, rows: &[RowId]) -> Result<Rows, StoreError> {
         self.read(|connection| {
             let Some(number) = sink_number(connection, sink)? else { return Ok(Rows::default()) };
