@@ -14,8 +14,8 @@ use super::status::Board;
 use super::verdict::Judged;
 use crate::message::{Publication, Rejection, Timestamp};
 use crate::store::{
-    Block, Commit, DeadDelivery, DeadLetter, Direction, Fate, ModuleTag, NewDelivery, Record,
-    RowId, Settlement, SinkId, Store, Unreadable, Waiting,
+    Block, Commit, DeadDelivery, DeadLetter, Fate, ModuleTag, NewDelivery, Record, RowId,
+    Settlement, SinkId, Store, Unreadable, Waiting,
 };
 use crate::telemetry::failpoint;
 
@@ -231,22 +231,7 @@ impl Page<'_> {
             let Judged::Delivered { .. } = settled.judged else { return None };
             let (broker, publication) = self.composed.get(&settled.index)?;
             let delivery = &self.rows[settled.index].delivery;
-            Some(Record {
-                direction: Direction::Sent,
-                at,
-                broker,
-                pipeline: &delivery.sink.pipeline,
-                subscription: None,
-                topic: &publication.topic,
-                device: delivery.device.as_ref(),
-                payload: &publication.payload,
-                qos: publication.qos,
-                retain: publication.retain,
-                properties: &publication.properties,
-                message: delivery.message.as_ref(),
-                delivery: Some(delivery.id),
-                fate: "confirmed",
-            })
+            Some(Record::confirmed(delivery, broker, publication, at))
         });
         Block::pack(&records.collect::<Vec<_>>())
     }

@@ -16,7 +16,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use uuid::Uuid;
 
 use super::apply::signed;
-use crate::message::{DeviceId, MessageId, Properties, Timestamp};
+use super::commit::NewDelivery;
+use crate::message::{DeviceId, MessageId, Properties, Publication, Timestamp};
 
 pub use read::{Entry, Filter, Page};
 pub(super) use sent::Sent;
@@ -80,6 +81,33 @@ pub struct Record<'a> {
     pub delivery: Option<Uuid>,
     /// What became of it, in one word and, where it was filtered, by what.
     pub fate: &'a str,
+}
+
+impl<'a> Record<'a> {
+    /// A publication that its broker has confirmed.
+    pub fn confirmed(
+        delivery: &'a NewDelivery,
+        broker: &'a str,
+        publication: &'a Publication,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            direction: Direction::Sent,
+            at,
+            broker,
+            pipeline: &delivery.sink.pipeline,
+            subscription: None,
+            topic: &publication.topic,
+            device: delivery.device.as_ref(),
+            payload: &publication.payload,
+            qos: publication.qos,
+            retain: publication.retain,
+            properties: &publication.properties,
+            message: delivery.message.as_ref(),
+            delivery: Some(delivery.id),
+            fate: "confirmed",
+        }
+    }
 }
 
 /// Messages of one batch, as they are written.

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use super::{Block, Direction, Record};
+use super::{Block, Record};
 use crate::message::{Content, Item, Timestamp};
 use crate::store::apply::unsigned;
 use crate::store::commit::{NewDelivery, Settlement};
@@ -52,20 +52,5 @@ impl Sent {
 
 fn record((delivery, at): &(NewDelivery, Timestamp)) -> Option<Record<'_>> {
     let Content::Item(Item::Publication(publication)) = &delivery.content else { return None };
-    Some(Record {
-        direction: Direction::Sent,
-        at: *at,
-        broker: delivery.sink.broker()?,
-        pipeline: &delivery.sink.pipeline,
-        subscription: None,
-        topic: &publication.topic,
-        device: delivery.device.as_ref(),
-        payload: &publication.payload,
-        qos: publication.qos,
-        retain: publication.retain,
-        properties: &publication.properties,
-        message: delivery.message.as_ref(),
-        delivery: Some(delivery.id),
-        fate: "confirmed",
-    })
+    Some(Record::confirmed(delivery, delivery.sink.broker()?, publication, *at))
 }
