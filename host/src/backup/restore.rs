@@ -62,7 +62,15 @@ fn unpack(archive: impl Read, scratch: &Path) -> Result<Checked, BackupError> {
         .tempdir_in(scratch)
         .map_err(at(scratch))?;
     let mut archive = tar::Archive::new(archive);
-    let no_tar = |error: std::io::Error| BackupError::NoBackup(format!("no tar archive: {error}"));
+    // The archive's own words would bring along what stands in the file.
+    let no_tar = |error: std::io::Error| match error.raw_os_error() {
+        Some(_) => BackupError::Archive(error),
+        None => {
+            let what = "it is no tar archive, or only the beginning of one: name the file that \
+                        `tapline backup` wrote";
+            BackupError::NoBackup(what.to_owned())
+        }
+    };
     let mut entries = archive.entries().map_err(no_tar)?;
     let Some(first) = entries.next() else {
         return Err(BackupError::NoBackup("it is empty".to_owned()));

@@ -51,8 +51,13 @@ pub(super) struct Args {
     )]
     redact_key: Option<String>,
     /// Stop when the capture is as large as this
-    #[arg(long, value_name = "SIZE", requires = "topic", default_value = "1 GiB")]
+    #[arg(long, value_name = "SIZE", requires = "topic", default_value = "1 GiB",
+          value_parser = size)]
     max_size: bytesize::ByteSize,
+}
+
+fn size(text: &str) -> Result<bytesize::ByteSize, &'static str> {
+    text.parse().map_err(|_| "write it as `64 MiB` or `1 GiB`")
 }
 
 fn filter(text: &str) -> Result<String, String> {
@@ -103,6 +108,9 @@ pub(super) fn capture(args: &Args, output: Option<&Path>) -> anyhow::Result<Exit
                     _ => NOT_REACHABLE,
                 };
                 eprintln!("error: the broker cannot be heard: {error}");
+                eprintln!(
+                    "help: name it with --broker mqtt://HOST:1883, or its site with --site DIR"
+                );
                 return Ok(ExitCode::from(code));
             }
         };
